@@ -1,0 +1,49 @@
+# `make demo` and `make test` each do everything on a fresh machine with Python 3.11+, make and a C compiler.
+PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3)
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install -q --disable-pip-version-check
+
+.PHONY: demo test lint types unit bench clean
+
+demo: $(VENV)/.core
+	$(BIN)/longtail demo -o longtail-demo
+
+test: lint types unit
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+# The rooms stand at the top level; mypy sees them as the package they are installed as.
+types: $(VENV)/.dev
+	@mkdir -p $(VENV)/src && ln -sfn $(CURDIR) $(VENV)/src/longtail
+	MYPYPATH=$(VENV)/src $(BIN)/mypy -p longtail
+
+unit: $(VENV)/.dev $(VENV)/.peers
+	$(BIN)/pytest
+
+bench: $(VENV)/.core $(VENV)/.peers
+	$(BIN)/python -m tests.bench
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.core: pyproject.toml | $(BIN)/python
+	$(PIP) -e .
+	@touch $@
+
+$(VENV)/.dev: pyproject.toml | $(BIN)/python
+	$(PIP) -e '.[dev]'
+	@touch $(VENV)/.core $@
+
+# Software nobody here wrote, to test and measure against. Where it cannot be had, its tests are skipped.
+$(VENV)/.peers: | $(VENV)/.core
+	@( $(PIP) torch==2.13.0 && $(PIP) nanobind==2.9.2 cmake ninja wheel setuptools \
+	  && $(PIP) --no-deps grpcio-tools \
+	  && PATH="$(CURDIR)/$(BIN):$$PATH" $(PIP) --no-build-isolation --no-deps arctic-inference==0.3.0 ) \
+	|| echo "torch or arctic-inference could not be installed: the tests that need them are skipped"
+	@touch $@
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info longtail-demo

@@ -1,0 +1,5 @@
+"""`python -m longtail`."""
+
+from .cli import main
+
+main()

@@ -1,0 +1,68 @@
+"""Compile once, keep it: numba's on-disk cache, keyed by all of the sources that are compiled.
+
+Numba checks the file in which a function stands, not the files of the functions it calls: after an
+update it may run old code. So the cache lies in a folder named after a digest of every source file
+of `policies` and `sim`, and a change anywhere begins a new one.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import os
+import shutil
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numba
+
+KEPT = 4  # digests kept on disk; older ones are deleted
+
+
+@functools.cache
+def cache_folder() -> Path:
+    """Where this version's machine code is kept; created, and older versions' removed."""
+    package = Path(__file__).parent.parent
+    digest = hashlib.sha256()
+    for room in ("policies", "sim"):
+        for source in sorted((package / room).rglob("*.py")):
+            digest.update(source.relative_to(package).as_posix().encode() + b"\0")
+            digest.update(source.read_bytes() + b"\0")
+    base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "longtail" / "numba"
+    try:
+        base.mkdir(parents=True, exist_ok=True)
+        writable = os.access(base, os.W_OK)
+    except OSError:
+        writable = False
+    if not writable:
+        return (
+            Path(tempfile.gettempdir()) / f"longtail-numba-{os.getuid()}" / digest.hexdigest()[:16]
+        )
+    folder = base / digest.hexdigest()[:16]
+    if not folder.exists():
+        old = sorted((p for p in base.iterdir() if p.is_dir()), key=lambda p: p.stat().st_mtime)
+        for stale in old[: max(0, len(old) - KEPT + 1)]:
+            shutil.rmtree(stale, ignore_errors=True)
+    return folder
+
+
+def is_cold() -> bool:
+    """Whether nothing has been compiled yet, so that the first use will take seconds."""
+    folder = cache_folder()
+    return not folder.exists() or not any(folder.rglob("*.nbi"))
+
+
+def jit(*signature: Any, **options: Any) -> Callable[..., Any]:
+    """`numba.njit` with the GIL released and this project's own on-disk cache."""
+
+    def decorate(function: Callable[..., Any]) -> Any:
+        before = numba.config.CACHE_DIR
+        numba.config.CACHE_DIR = str(cache_folder())  # read when the cache object is made
+        try:
+            return numba.njit(*signature, cache=True, nogil=True, **options)(function)
+        finally:
+            numba.config.CACHE_DIR = before
+
+    return decorate

@@ -1,0 +1,47 @@
+"""No speculation: the baseline."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from ...traces.rollouts import Lengths, Tokens
+from ..profile import Profile, blank_profile
+
+
+@dataclass(frozen=True)
+class NoDrafter:
+    """Nothing is ever drafted; the only drafter that needs no tokens in the trace."""
+
+    name: ClassVar[str] = "none"
+    source: ClassVar[str] = "plain autoregressive decoding"
+    acceptance: ClassVar[str] = "no drafts"
+    needs_tokens: ClassVar[bool] = False
+    longest_draft: ClassVar[int] = 0
+
+    def profile(self, lengths: Lengths, tokens: Tokens | None, threads: int = 1) -> Profile:
+        """All zeros."""
+        return blank_profile(lengths.output_len)
+
+    def live(self) -> NoDrafter:
+        """Itself: there is no state."""
+        return self
+
+    def start_step(self, rl_step: int) -> None:
+        """Nothing to learn."""
+
+    def begin(self, request: Hashable, prompt_id: Hashable, prompt: np.ndarray) -> None:
+        """Nothing to remember."""
+
+    def extend(self, requests: Sequence[Hashable], tokens: Sequence[np.ndarray]) -> None:
+        """Nothing to index."""
+
+    def draft(self, requests: Sequence[Hashable]) -> list[np.ndarray]:
+        """Empty drafts."""
+        return [np.empty(0, np.int32) for _ in requests]
+
+    def finish(self, request: Hashable) -> None:
+        """Nothing to forget."""

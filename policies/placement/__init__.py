@@ -1,0 +1,1 @@
+"""Which request runs where and in what order. One file a policy."""

@@ -1,0 +1,445 @@
+"""The compiled decode loop: one replica's forwards, from one decision of the outside world to the
+next.
+
+In: a replica's state, a drafter's profile, a budget rule and a latency model (both called through
+their address), engine limits, and the time until which to run. The loop schedules as vLLM V1 does
+(vllm/v1/core/sched/scheduler.py): running requests first, in order of admission, each 1 + d tokens
+if it decodes or a chunk of its prefill; then admissions while tokens, seats and KV blocks last and
+nobody was preempted in this forward. Too few blocks: the request admitted last loses its KV cache
+and goes back to the head of the queue, to be recomputed. It knows the recorded lengths; the rule
+does not.
+
+Acceptance, for a draft of d tokens of which the first m equal the recorded ones: a = min(m, d) are
+accepted and one more token comes for free, unless the last accepted one was the rollout's end.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from numba import types
+
+from ..policies.batch import (
+    BATCH,
+    DECODING,
+    KV_TOKENS,
+    PLAN,
+    PREFILLING,
+    RULE,
+    WAITING,
+)
+from ..policies.compiled import jit
+from .latency import LATENCY
+
+QUEUED, PREFILL, DECODE, DONE = range(4)  # phase of a request
+# state.n
+RUNNING, HEAD, TAIL, FREE, FORWARDS, TOKENS, DRAFTED, ACCEPTED, PREEMPTED, LOGGED, IN_PREFILL = (
+    range(11)
+)
+# limits
+SEATS, FORWARD_TOKENS, BLOCK, LONGEST_DRAFT, BLOCKS = range(5)
+UNLIMITED = 1 << 60
+# columns of the log
+LOG_COLUMNS = ("running", "waiting", "tokens", "requests", "drafted", "accepted", "kv_tokens")
+POSITION_BIN = 128  # output tokens
+# why the loop came back
+IDLE, UNTIL, LOG_FULL = range(3)
+
+
+class State(NamedTuple):
+    """One replica's requests and queues; N requests in all."""
+
+    output_len: np.ndarray  # int32[N]: recorded, end token included
+    computed: np.ndarray  # int32[N]: prefill tokens in the KV cache (prefilling requests)
+    blocks: np.ndarray  # int32[N]: KV blocks held
+    phase: np.ndarray  # int8[N]
+    scheduled: np.ndarray  # int32[N]: tokens in this forward
+    budget: np.ndarray  # int32[N]: the rule's answer
+    preemptions: np.ndarray  # int32[N]
+    running: np.ndarray  # int32[N]: first n[RUNNING], in order of admission
+    queue: np.ndarray  # int32[N]: n[HEAD]:n[TAIL] wait
+    n: np.ndarray  # int64[11]
+    clock: np.ndarray  # float64[1] s
+    first_s: np.ndarray  # float64[N]: first output token
+    finish_s: np.ndarray  # float64[N]
+
+
+class Log(NamedTuple):
+    """One row per forward, and sums by position in the rollout; without rows nothing is logged."""
+
+    seconds: np.ndarray  # float64[M, 2]: begin, duration
+    counts: np.ndarray  # int64[M, len(LOG_COLUMNS)]
+    positions: np.ndarray  # int64[B, 3]: decode forwards, drafted, accepted at g // POSITION_BIN
+
+
+I4, I8, F8 = types.int32[::1], types.int64[::1], types.float64[::1]
+STATE = types.NamedTuple([I4, I4, I4, types.int8[::1], I4, I4, I4, I4, I4, I8, F8, F8, F8], State)
+LOG = types.NamedTuple([types.float64[:, ::1], types.int64[:, ::1], types.int64[:, ::1]], Log)
+# Profiles may be views of read-only memory shared between processes.
+U1 = types.Array(types.uint8, 1, "C", readonly=True)
+OFFSETS = types.Array(types.int64, 1, "C", readonly=True)
+
+
+@jit()
+def _record(log, state, begin, waiting, tokens, requests, drafted, accepted, kv_tokens):
+    row = state.n[LOGGED]
+    log.seconds[row, 0] = begin
+    log.seconds[row, 1] = state.clock[0] - begin
+    counts = log.counts
+    counts[row, 0], counts[row, 1], counts[row, 2] = state.n[RUNNING], waiting, tokens
+    counts[row, 3], counts[row, 4], counts[row, 5] = requests, drafted, accepted
+    counts[row, 6] = kv_tokens
+    state.n[LOGGED] = row + 1
+
+
+@jit()
+def _locate(log, g, drafted, accepted):
+    row = min(g // POSITION_BIN, len(log.positions) - 1)
+    log.positions[row, 0] += 1
+    log.positions[row, 1] += drafted
+    log.positions[row, 2] += accepted
+
+
+@jit()
+def _retire(batch, state):
+    """Take out the running requests that have reached their end, keeping the others' order."""
+    kept = 0
+    for j in range(state.n[RUNNING]):
+        i = state.running[j]
+        if batch.generated[i] == state.output_len[i]:
+            state.phase[i] = DONE
+            state.finish_s[i] = state.clock[0]
+            state.n[FREE] += state.blocks[i]
+            state.blocks[i] = 0
+        else:
+            state.running[kept] = i
+            batch.slots[kept] = i
+            kept += 1
+    state.n[RUNNING] = kept
+
+
+@jit()
+def _draft_length(batch, state, limits, drafted, offsets, i):
+    g = batch.generated[i]
+    d = min(state.budget[i], np.int32(drafted[offsets[i] + g]))
+    return max(0, min(d, limits[LONGEST_DRAFT], batch.cap[i] - g - 1))
+
+
+@jit()
+def _decode_jump(batch, state, latency, params, limits, until_s, log):
+    """Forwards without drafts until somebody finishes: the batch does not change, only KV grows."""
+    n = state.n[RUNNING]
+    steps = np.int64(UNLIMITED)
+    kv = 0
+    for j in range(n):
+        i = state.running[j]
+        steps = min(steps, state.output_len[i] - batch.generated[i])
+        kv += batch.prompt_len[i] + batch.generated[i]
+    if limits[BLOCKS] < UNLIMITED:
+        steps = min(steps, state.n[FREE] // n * limits[BLOCK])
+    if len(log.seconds) > 0:
+        steps = min(steps, len(log.seconds) - state.n[LOGGED])
+    done = 0
+    while done < steps and state.clock[0] < until_s:
+        begin = state.clock[0]
+        state.clock[0] = begin + latency(n, n, kv, 0, 0, params)
+        if len(log.seconds) > 0:
+            _record(log, state, begin, state.n[TAIL] - state.n[HEAD], n, n, 0, 0, kv)
+        kv += n
+        done += 1
+    finished = False
+    for j in range(n):
+        i = state.running[j]
+        batch.generated[i] += done
+        batch.forwards[i] += done
+        finished |= batch.generated[i] == state.output_len[i]
+        if limits[BLOCKS] < UNLIMITED:
+            need = (batch.prompt_len[i] + batch.generated[i] - 2) // limits[BLOCK] + 1
+            if need > state.blocks[i]:
+                state.n[FREE] -= need - state.blocks[i]
+                state.blocks[i] = need
+    state.n[FORWARDS] += done
+    state.n[TOKENS] += done * n
+    if finished:
+        _retire(batch, state)
+
+
+@jit()
+def _decode_forwards(
+    batch, plan, state, drafted, matched, offsets, rule, latency, params, limits, until_s, log
+):
+    """Forwards in which everybody decodes and no limit can bind, as many as there are in a row."""
+    n = state.n[RUNNING]
+    waiting = state.n[TAIL] - state.n[HEAD]
+    bounded = limits[BLOCKS] < UNLIMITED
+    logging = len(log.seconds) > 0
+    longest = np.int32(limits[LONGEST_DRAFT])
+    block = limits[BLOCK]
+    margin = limits[LONGEST_DRAFT] // block + 1
+    # Local names: the arrays' addresses stay in registers over all forwards.
+    slots, prompt_len, cap = batch.slots, batch.prompt_len, batch.cap
+    generated, forwards = batch.generated, batch.forwards
+    all_drafted, all_accepted, counts = batch.drafted, batch.accepted, batch.counts
+    budget, output_len, blocks = state.budget, state.output_len, state.blocks
+    clock = state.clock[0]
+    free = state.n[FREE]
+    done, tokens, sum_drafted, sum_accepted = 0, 0, 0, 0
+    finished = False
+    counts[WAITING] = waiting
+    counts[PREFILLING] = 0
+    while n > 0 and clock < until_s and n * margin <= free and not (finished and waiting > 0):
+        finished = False
+        if logging and state.n[LOGGED] == len(log.seconds):
+            break
+        counts[DECODING] = n
+        rule(batch, plan, budget)
+        total, good, kv = 0, 0, 0
+        for j in range(n):
+            i = np.uint32(slots[j])
+            g = generated[i]
+            at = np.uint64(offsets[i] + g)
+            d = min(min(budget[i], np.int32(drafted[at])), min(longest, cap[i] - g - np.int32(1)))
+            d = max(d, np.int32(0))
+            a = min(d, np.int32(matched[at]))
+            left = output_len[i] - g
+            gain = min(a + np.int32(1), left)
+            generated[i] = g + gain
+            forwards[i] += 1
+            all_drafted[i] += d
+            all_accepted[i] += a
+            total += d
+            good += a
+            reach = prompt_len[i] + g + d
+            kv += reach
+            finished |= gain == left
+            if bounded:
+                need = (reach - 1) // block + 1
+                if need > blocks[i]:
+                    free -= need - blocks[i]
+                    blocks[i] = need
+            if logging:
+                _locate(log, g, d, a)
+        begin = clock
+        clock = begin + latency(n + total, n, kv, 0, total, params)
+        counts[KV_TOKENS] = kv
+        done += 1
+        tokens += n + total
+        sum_drafted += total
+        sum_accepted += good
+        if logging:
+            state.clock[0] = clock
+            _record(log, state, begin, waiting, n + total, n, total, good, kv)
+        if finished:
+            kept = 0
+            for j in range(n):
+                i = np.uint32(slots[j])
+                if generated[i] == output_len[i]:
+                    state.phase[i] = DONE
+                    state.finish_s[i] = clock
+                    free += blocks[i]
+                    blocks[i] = 0
+                else:
+                    state.running[kept] = i
+                    slots[kept] = i
+                    kept += 1
+            n = kept
+            state.n[RUNNING] = n
+    state.clock[0] = clock
+    state.n[FREE] = free
+    state.n[FORWARDS] += done
+    state.n[TOKENS] += tokens
+    state.n[DRAFTED] += sum_drafted
+    state.n[ACCEPTED] += sum_accepted
+
+
+@jit()
+def _preempt_last(batch, state):
+    """vLLM's preemption by recomputation: the request admitted last gives everything back."""
+    state.n[RUNNING] -= 1
+    i = state.running[state.n[RUNNING]]
+    state.n[FREE] += state.blocks[i]
+    state.blocks[i] = 0
+    state.computed[i] = 0
+    state.n[IN_PREFILL] -= state.phase[i] == PREFILL
+    state.phase[i] = QUEUED
+    state.n[HEAD] -= 1
+    state.queue[state.n[HEAD]] = i
+    state.preemptions[i] += 1
+    state.n[PREEMPTED] += 1
+    return i
+
+
+@jit()
+def _schedule(batch, state, limits, drafted, offsets):
+    """Fill state.scheduled for this forward; how many of state.running take part."""
+    room = limits[FORWARD_TOKENS]
+    block = limits[BLOCK]
+    preempted = False
+    j = 0
+    while j < state.n[RUNNING] and room > 0:
+        i = state.running[j]
+        if state.phase[i] == DECODE:
+            computed = batch.prompt_len[i] + batch.generated[i] - 1
+            tokens = 1 + _draft_length(batch, state, limits, drafted, offsets, i)
+        else:
+            computed = state.computed[i]
+            tokens = batch.prompt_len[i] + batch.generated[i] - computed
+        tokens = min(tokens, room)
+        need = (computed + tokens - 1) // block + 1 - state.blocks[i]
+        victim = -1
+        while need > state.n[FREE] and victim != i:
+            victim = _preempt_last(batch, state)
+            preempted = True
+        if victim == i:
+            break
+        if need > 0:
+            state.n[FREE] -= need
+            state.blocks[i] += need
+        state.scheduled[i] = tokens
+        room -= tokens
+        j += 1
+    if preempted:
+        return j
+    while state.n[HEAD] < state.n[TAIL] and state.n[RUNNING] < limits[SEATS] and room > 0:
+        i = state.queue[state.n[HEAD]]
+        tokens = min(batch.prompt_len[i] + batch.generated[i], room)
+        need = (tokens - 1) // block + 1
+        if need > state.n[FREE]:
+            break
+        state.n[FREE] -= need
+        state.blocks[i] = need
+        state.computed[i] = 0
+        state.scheduled[i] = tokens
+        state.phase[i] = PREFILL
+        state.n[IN_PREFILL] += 1
+        state.n[HEAD] += 1
+        state.running[state.n[RUNNING]] = i
+        state.n[RUNNING] += 1
+        room -= tokens
+        j += 1
+    return j
+
+
+@jit()
+def _forward(batch, plan, state, drafted, matched, offsets, rule, latency, params, limits, log):
+    """One forward in full: schedule, run, postprocess."""
+    decoding, held = 0, 0
+    for j in range(state.n[RUNNING]):
+        i = state.running[j]
+        held += batch.prompt_len[i] + batch.generated[i]
+        if state.phase[i] == DECODE:
+            batch.slots[decoding] = i
+            decoding += 1
+    batch.counts[DECODING] = decoding
+    batch.counts[WAITING] = state.n[TAIL] - state.n[HEAD]
+    batch.counts[PREFILLING] = state.n[IN_PREFILL]
+    batch.counts[KV_TOKENS] = held
+    if decoding > 0 and limits[LONGEST_DRAFT] > 0:
+        rule(batch, plan, state.budget)
+
+    requests = _schedule(batch, state, limits, drafted, offsets)
+    if requests == 0:
+        return  # everybody was preempted: nothing runs, no time passes
+
+    tokens, kv, prefill, total, good = 0, 0, 0, 0, 0
+    for j in range(requests):
+        i = state.running[j]
+        tokens += state.scheduled[i]
+        if state.phase[i] == DECODE:
+            kv += batch.prompt_len[i] + batch.generated[i] - 1 + state.scheduled[i]
+            total += state.scheduled[i] - 1
+        else:
+            kv += state.computed[i] + state.scheduled[i]
+            prefill += state.scheduled[i]
+    begin = state.clock[0]
+    state.clock[0] = begin + latency(tokens, requests, kv, prefill, total, params)
+
+    finished = False
+    for j in range(requests):
+        i = state.running[j]
+        g = batch.generated[i]
+        if state.phase[i] == DECODE:
+            d = state.scheduled[i] - 1
+            a = min(d, np.int32(matched[offsets[i] + g]))
+            gain = min(a + 1, state.output_len[i] - g)
+            batch.drafted[i] += d
+            batch.accepted[i] += a
+            good += a
+            if len(log.seconds) > 0:
+                _locate(log, g, d, a)
+        else:
+            state.computed[i] += state.scheduled[i]
+            if state.computed[i] < batch.prompt_len[i] + g:
+                continue  # a chunk, more to come
+            state.phase[i] = DECODE
+            state.n[IN_PREFILL] -= 1
+            gain = np.int32(1)
+            if g == 0:
+                state.first_s[i] = state.clock[0]
+        batch.generated[i] = g + gain
+        batch.forwards[i] += 1
+        finished |= batch.generated[i] == state.output_len[i]
+    state.n[FORWARDS] += 1
+    state.n[TOKENS] += tokens
+    state.n[DRAFTED] += total
+    state.n[ACCEPTED] += good
+    if len(log.seconds) > 0:
+        waiting = state.n[TAIL] - state.n[HEAD]
+        _record(log, state, begin, waiting, tokens, requests, total, good, kv)
+    if finished:
+        _retire(batch, state)
+    else:
+        for j in range(state.n[RUNNING]):
+            batch.slots[j] = state.running[j]
+
+
+@jit(
+    types.int64(BATCH, PLAN, STATE, U1, U1, OFFSETS, RULE, LATENCY, F8, I8, types.float64, LOG),
+)
+def run(batch, plan, state, drafted, matched, offsets, rule, latency, params, limits, until_s, log):
+    """Run forwards until nothing is left to do, `until_s` is reached, or the log is full.
+
+    batch, plan, state: as documented on the types; changed in place. drafted, matched: uint8,
+    offsets: int64[N + 1]: the drafter's profile of these N requests. limits: int64[5]: seats
+    (max_num_seqs), tokens per forward (max_num_batched_tokens), tokens per KV block, K, KV blocks
+    (UNLIMITED: no limit). A forward that has begun is finished, so the clock may end past
+    `until_s`. Returns IDLE, UNTIL or LOG_FULL.
+    """
+    longest = limits[LONGEST_DRAFT]
+    margin = longest // limits[BLOCK] + 1  # blocks one request can need at most in one forward
+    while True:
+        n = state.n[RUNNING]
+        waiting = state.n[TAIL] - state.n[HEAD]
+        if n == 0 and waiting == 0:
+            return IDLE
+        if state.clock[0] >= until_s:
+            return UNTIL
+        if len(log.seconds) > 0 and state.n[LOGGED] == len(log.seconds):
+            return LOG_FULL
+        if (
+            n > 0
+            and state.n[IN_PREFILL] == 0
+            and (waiting == 0 or n == limits[SEATS])
+            and n * (longest + 1) <= limits[FORWARD_TOKENS]
+            and n * margin <= state.n[FREE]
+        ):
+            if longest == 0:
+                _decode_jump(batch, state, latency, params, limits, until_s, log)
+            else:
+                _decode_forwards(
+                    batch,
+                    plan,
+                    state,
+                    drafted,
+                    matched,
+                    offsets,
+                    rule,
+                    latency,
+                    params,
+                    limits,
+                    until_s,
+                    log,
+                )
+        else:
+            _forward(
+                batch, plan, state, drafted, matched, offsets, rule, latency, params, limits, log
+            )

@@ -1,0 +1,107 @@
+"""Seconds along measured points, with CUDA-graph capture sizes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any, ClassVar
+
+import numpy as np
+
+from ...policies.compiled import jit
+from ...policies.registry import option
+from . import LATENCY_SIGNATURE
+
+HEADER = 6  # kv_token, request, draft, number of points, number of capture sizes, slope beyond
+
+
+@jit(LATENCY_SIGNATURE)
+def _seconds(tokens, requests, kv_tokens, prefill_tokens, draft_tokens, p):
+    points, captures = int(p[3]), int(p[4])
+    x = float(tokens)
+    sizes = HEADER + 2 * points
+    if captures > 0 and x <= p[sizes + captures - 1]:  # padded to the next captured graph
+        low, high = 0, captures - 1
+        while low < high:
+            middle = (low + high) // 2
+            if p[sizes + middle] < x:
+                low = middle + 1
+            else:
+                high = middle
+        x = p[sizes + low]
+    low, high = 0, points - 1
+    while low < high:
+        middle = (low + high) // 2
+        if p[HEADER + middle] < x:
+            low = middle + 1
+        else:
+            high = middle
+    right = max(low, 1)
+    x0, x1 = p[HEADER + right - 1], p[HEADER + right]
+    y0, y1 = p[HEADER + points + right - 1], p[HEADER + points + right]
+    if x <= p[HEADER]:
+        seconds = y0  # a forward is never cheaper than the smallest one measured
+    elif x > x1:
+        seconds = y1 + (x - x1) * p[5]
+    else:
+        seconds = y0 + (y1 - y0) * (x - x0) / (x1 - x0)
+    return seconds + p[0] * kv_tokens + p[1] * requests + p[2] * draft_tokens
+
+
+@dataclass(frozen=True)
+class Piecewise:
+    """Straight lines between measured (tokens, seconds) points, padded to capture sizes if given.
+
+    Below the first point its value holds, beyond the last one the line through the first and the
+    last continues. The default points are DAS Fig. 8 (DeepSeek-R1-Distill-Qwen-7B on an H100, knee
+    near 512 tokens): a prior, not a calibration. With `capture`, a forward of up to the largest
+    size is padded to the next size, as vLLM replays the CUDA graph of that many tokens.
+    """
+
+    name: ClassVar[str] = "piecewise"
+    source: ClassVar[str] = (
+        "DAS, arXiv 2511.13841 Fig. 8 (digitized); padding as in vLLM's dispatcher"
+    )
+    seconds: ClassVar[Any] = staticmethod(_seconds)
+
+    tokens: tuple[float, ...] = option(
+        (10.0, 100.0, 200.0, 400.0, 500.0, 600.0, 1000.0, 1850.0, 3000.0, 3500.0),
+        "tokens in the forward, ascending, a/b/c",
+        low=0.0,
+    )
+    time: tuple[float, ...] = option(
+        (8.3e-3, 10.9e-3, 13.3e-3, 18.8e-3, 21.7e-3, 26.6e-3, 35.2e-3, 55.6e-3, 85.5e-3, 96.9e-3),
+        "seconds of each",
+        low=0.0,
+        unit="s",
+    )
+    capture: tuple[float, ...] = option((), "CUDA-graph capture sizes, ascending, a/b/c", low=1.0)
+    kv_token: float = option(0.0, "each KV token read", low=0.0, unit="s")
+    request: float = option(0.0, "each request in the forward", low=0.0, unit="s")
+    draft: float = option(0.0, "drafting one draft token, on the critical path", low=0.0, unit="s")
+
+    def __post_init__(self) -> None:
+        if len(self.tokens) != len(self.time) or len(self.tokens) < 2:
+            raise ValueError("tokens and time need the same number of points, at least two")
+        for name in ("tokens", "capture"):
+            values = getattr(self, name)
+            if any(b <= a for a, b in pairwise(values)):
+                raise ValueError(f"{name} must ascend")
+
+    @property
+    def params(self) -> np.ndarray:
+        """float64: header, tokens, seconds, capture sizes, as `seconds` takes them."""
+        slope = (self.time[-1] - self.time[0]) / (self.tokens[-1] - self.tokens[0])
+        return np.array(
+            [
+                self.kv_token,
+                self.request,
+                self.draft,
+                len(self.tokens),
+                len(self.capture),
+                slope,
+                *self.tokens,
+                *self.time,
+                *self.capture,
+            ]
+        )

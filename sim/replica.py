@@ -1,0 +1,154 @@
+"""One engine instance as a SimPy process: its life is decoding until something outside matters."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from typing import Any
+
+import numpy as np
+import simpy
+
+from ..policies.batch import Batch, Plan, empty_batch
+from ..policies.profile import Profile
+from .decode import (
+    FORWARDS,
+    FREE,
+    LOG_COLUMNS,
+    LOG_FULL,
+    LOGGED,
+    POSITION_BIN,
+    PREEMPTED,
+    TAIL,
+    TOKENS,
+    Log,
+    State,
+    run,
+)
+from .limits import Limits
+
+LOG_ROWS = 1 << 14
+
+
+class Replica:
+    """Serves the requests it is given; N of them, numbered 0 … N - 1 in the order they queue."""
+
+    def __init__(
+        self,
+        *,
+        prompt_len: np.ndarray,
+        output_len: np.ndarray,
+        cap: np.ndarray,
+        profile: Profile,
+        budget: Any,
+        plan: Plan,
+        latency: Any,
+        limits: Limits,
+        longest_draft: int,
+        log: bool = False,
+    ) -> None:
+        count = len(prompt_len)
+        self.batch: Batch = empty_batch(prompt_len, cap)
+        self.plan = plan
+        self._limits = limits.array(longest_draft)
+        self._profile, self._rule, self._latency = profile, budget.rule, latency.seconds
+        self._params = np.ascontiguousarray(latency.params, np.float64)
+
+        def ints() -> np.ndarray:
+            return np.zeros(count, np.int32)
+
+        self.state = State(
+            output_len=np.ascontiguousarray(output_len, np.int32),
+            computed=ints(),
+            blocks=ints(),
+            phase=np.zeros(count, np.int8),
+            scheduled=ints(),
+            budget=ints(),
+            preemptions=ints(),
+            running=ints(),
+            queue=np.arange(count, dtype=np.int32),
+            n=np.zeros(11, np.int64),
+            clock=np.zeros(1),
+            first_s=np.full(count, np.nan),
+            finish_s=np.full(count, np.nan),
+        )
+        self.state.n[TAIL] = count
+        self.state.n[FREE] = self._limits[4]
+        rows = LOG_ROWS if log else 0
+        bins = int(output_len.max(initial=0)) // POSITION_BIN + 1
+        self._log = Log(
+            np.zeros((rows, 2)),
+            np.zeros((rows, len(LOG_COLUMNS)), np.int64),
+            np.zeros((bins, 3), np.int64),
+        )
+        self._pages: list[tuple[np.ndarray, np.ndarray]] = []
+
+    def live(self, env: simpy.Environment) -> Generator[simpy.Event, None, None]:
+        """Decode until nothing is left; the world is told the time whenever the loop comes back."""
+        self.state.clock[0] = env.now
+        why = LOG_FULL
+        while why == LOG_FULL:
+            why = self.decode(until_s=np.inf)
+            yield env.timeout(self.clock_s - env.now)
+
+    def decode(self, until_s: float) -> int:
+        """Run forwards up to `until_s` (see sim/decode.py); why it stopped."""
+        why: int = run(
+            self.batch,
+            self.plan,
+            self.state,
+            self._profile.drafted,
+            self._profile.matched,
+            self._profile.offsets,
+            self._rule,
+            self._latency,
+            self._params,
+            self._limits,
+            until_s,
+            self._log,
+        )
+        logged = self.state.n[LOGGED]
+        if logged:
+            self._pages.append(
+                (self._log.seconds[:logged].copy(), self._log.counts[:logged].copy())
+            )
+            self.state.n[LOGGED] = 0
+        return why
+
+    @property
+    def clock_s(self) -> float:
+        """Seconds since the RL step began."""
+        return float(self.state.clock[0])
+
+    @property
+    def forwards(self) -> int:
+        """Engine iterations so far."""
+        return int(self.state.n[FORWARDS])
+
+    @property
+    def tokens(self) -> int:
+        """Tokens processed so far, prefill and rejected drafts included."""
+        return int(self.state.n[TOKENS])
+
+    @property
+    def preemptions(self) -> int:
+        """How often a request lost its KV cache."""
+        return int(self.state.n[PREEMPTED])
+
+    @property
+    def log(self) -> dict[str, np.ndarray]:
+        """Columns begin_s, forward_s and LOG_COLUMNS, one entry per forward; empty without a
+        log.
+        """
+        if not self._pages:
+            return {}
+        seconds = np.concatenate([page[0] for page in self._pages])
+        counts = np.concatenate([page[1] for page in self._pages])
+        columns = {"begin_s": seconds[:, 0], "forward_s": seconds[:, 1]}
+        return columns | {name: counts[:, i] for i, name in enumerate(LOG_COLUMNS)}
+
+    @property
+    def positions(self) -> np.ndarray:
+        """int64[B, 3]: decode forwards, drafted, accepted by position // POSITION_BIN, if
+        logged.
+        """
+        return self._log.positions

@@ -1,0 +1,252 @@
+"""A whole trace under one configuration: RL steps one after the other, with their bounds."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from ..policies.components import BUDGETS, DRAFTERS, PLACEMENTS
+from ..policies.profile import Profile, perfect_profile
+from ..policies.registry import spec_of
+from ..policies.view import StepView
+from .latency.presets import make_latency
+from .limits import Limits
+from .step import Requests, StepResult, simulate_step
+from .workload import Workload
+
+
+@dataclass(frozen=True)
+class Setup:
+    """Everything that decides a result, apart from the trace."""
+
+    drafter: Any = field(default_factory=lambda: DRAFTERS.make("none"))
+    budget: Any = field(default_factory=lambda: BUDGETS.make("unlimited"))
+    latency: Any = field(default_factory=lambda: make_latency("h100-7b"))
+    placement: Any = field(default_factory=lambda: PLACEMENTS.make("fcfs"))
+    limits: Limits = field(default_factory=Limits)
+
+    @classmethod
+    def of(
+        cls,
+        *,
+        drafter: Any = "none",
+        budget: Any = "unlimited",
+        latency: Any = "h100-7b",
+        placement: Any = "fcfs",
+        limits: Limits | None = None,
+    ) -> Setup:
+        """From inline specifications, such as `suffix:scope=both`, or mappings.
+
+        Raises ComponentError for an unknown name or option.
+        """
+        return cls(
+            DRAFTERS.make(drafter),
+            BUDGETS.make(budget),
+            make_latency(latency),
+            PLACEMENTS.make(placement),
+            limits or Limits(),
+        )
+
+    @property
+    def row(self) -> dict[str, Any]:
+        """The full configuration, one column each."""
+        return {
+            "drafter": spec_of(self.drafter),
+            "budget": spec_of(self.budget),
+            "latency": spec_of(self.latency),
+            "placement": spec_of(self.placement),
+            "max_num_seqs": self.limits.max_num_seqs,
+            "max_num_batched_tokens": self.limits.max_num_batched_tokens,
+            "kv_tokens": self.limits.kv_tokens,
+            "block_size": self.limits.block_size,
+            "replicas": self.limits.replicas,
+        }
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """What no budget can beat, per RL step, seconds."""
+
+    clairvoyant_s: dict[int, float]  # this drafter, drafts cut where they would be rejected
+    perfect_s: dict[
+        int, float
+    ]  # every draft accepted, at the best length up to the drafter's longest
+
+
+@dataclass(frozen=True)
+class Result:
+    """RL steps run one after the other; totals are sums."""
+
+    setup: Setup
+    steps: tuple[StepResult, ...]
+    bounds: Bounds
+    wall_s: dict[str, float]
+
+    @property
+    def makespan_s(self) -> float:
+        """Seconds of all RL steps."""
+        return sum(s.makespan_s for s in self.steps)
+
+    @property
+    def clairvoyant_s(self) -> float:
+        """Seconds with drafts cut exactly where they would be rejected."""
+        return sum(self.bounds.clairvoyant_s.values())
+
+    @property
+    def perfect_s(self) -> float:
+        """Seconds with every draft accepted."""
+        return sum(self.bounds.perfect_s.values())
+
+    @property
+    def regret(self) -> float:
+        """Makespan over the clairvoyant one, minus 1."""
+        return self.makespan_s / self.clairvoyant_s - 1 if self.clairvoyant_s else 0.0
+
+    def total(self, name: str) -> Any:
+        """A StepResult's field summed over the steps."""
+        return sum(getattr(s, name) for s in self.steps)
+
+    def to_json(self) -> dict[str, Any]:
+        """The object that `simulate --json` prints."""
+        per_step = [
+            {
+                "rl_step": s.rl_step,
+                **{name: getattr(s, name) for name in SUMS},
+                "clairvoyant_s": self.bounds.clairvoyant_s[s.rl_step],
+                "perfect_s": self.bounds.perfect_s[s.rl_step],
+                "acceptance_length": s.acceptance_length,
+            }
+            for s in self.steps
+        ]
+        return {
+            **{name: self.total(name) for name in SUMS},
+            "clairvoyant_s": self.clairvoyant_s,
+            "perfect_s": self.perfect_s,
+            "regret": self.regret,
+            "acceptance_source": self.setup.drafter.acceptance,
+            "configuration": self.setup.row,
+            "rl_steps": per_step,
+            "wall_s": self.wall_s,
+        }
+
+
+SUMS = (
+    "makespan_s",
+    "forwards",
+    "output_tokens",
+    "draft_tokens",
+    "accepted_tokens",
+    "requests",
+    "finished",
+    "tail_s",
+    "preemptions",
+    "processed_tokens",
+)
+
+
+def simulate(
+    workload: Workload,
+    setup: Setup,
+    *,
+    rl_steps: Sequence[int] | None = None,
+    log: bool = False,
+    bounds: Bounds | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> Result:
+    """Simulate the wanted RL steps of a workload, each with all earlier ones as history.
+
+    bounds: from `simulate_bounds` where several setups share them; computed here otherwise.
+    progress is called with each RL step that is done. Raises TraceError, ComponentError or
+    CapacityError for unusable input and ConservationError for a result that does not add up.
+    """
+    chosen = workload.choose(rl_steps)
+    workload.profile(setup.drafter)
+    began = time.perf_counter()
+    if bounds is None:
+        bounds = simulate_bounds(workload, setup, rl_steps=chosen)
+    results = tuple(simulate_steps(workload, setup, chosen, log=log, progress=progress))
+    wall_s = {**workload.wall_s, "simulate": time.perf_counter() - began}
+    return Result(setup, results, bounds, wall_s)
+
+
+def simulate_steps(
+    workload: Workload,
+    setup: Setup,
+    rl_steps: Sequence[int],
+    *,
+    log: bool = False,
+    progress: Callable[[int], None] | None = None,
+) -> list[StepResult]:
+    """The RL steps alone, without their bounds."""
+    profile = workload.profile(setup.drafter)
+    results = []
+    for step in rl_steps:
+        rows = workload.rows(step)
+        past = workload.past(step, profile) if setup.budget.uses_past else ()
+        part = profile.part(rows.start, rows.stop)
+        results.append(_run(workload.requests(step), part, setup, step, past=past, log=log))
+        if progress:
+            progress(step)
+    return results
+
+
+def simulate_bounds(
+    workload: Workload,
+    setup: Setup,
+    *,
+    rl_steps: Sequence[int] | None = None,
+) -> Bounds:
+    """The bounds under this setup's drafter, latency, placement and limits; its budget is not
+    used.
+    """
+    everything = replace(setup, budget=BUDGETS.make("unlimited"))
+    clairvoyant, perfect = {}, {}
+    for step in workload.choose(rl_steps):
+        rows = workload.rows(step)
+        requests = workload.requests(step)
+        part = workload.profile(setup.drafter).part(rows.start, rows.stop).clairvoyant()
+        clairvoyant[step] = _run(requests, part, everything, step).makespan_s
+        longest = setup.drafter.longest_draft
+        lengths = sorted({k for k in (0, 1, 2, 4, 8, 16, 32, 64) if k < longest} | {longest})
+        perfect[step] = min(
+            _run(requests, perfect_profile(requests.output_len, k), everything, step, k).makespan_s
+            for k in lengths
+        )
+    return Bounds(clairvoyant, perfect)
+
+
+def _run(
+    requests: Requests,
+    profile: Profile,
+    setup: Setup,
+    step: int,
+    longest: int | None = None,
+    past: tuple = (),
+    log: bool = False,
+) -> StepResult:
+    latency = setup.latency
+
+    def forward_s(tokens: int, count: int) -> float:
+        return float(latency.seconds(tokens, count, 0, 0, 0, latency.params))
+
+    view = StepView(
+        rl_step=step,
+        prompt=requests.prompt,
+        prompt_len=requests.prompt_len,
+        cap=requests.cap,
+        longest_draft=setup.drafter.longest_draft if longest is None else longest,
+        past=past,
+        forward_s=forward_s,
+    )
+    return simulate_step(
+        requests,
+        profile,
+        budget=setup.budget,
+        latency=latency,
+        placement=setup.placement,
+        limits=setup.limits,
+        view=view,
+        log=log,
+    )

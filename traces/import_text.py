@@ -1,0 +1,169 @@
+"""Rollouts as text or token ids (JSONL) into a trace.
+
+Text is tokenised as it stands: no special tokens, no chat template. The end token is appended to
+every output that was not cut by its length limit (or aborted) and does not end in it already.
+Streams: memory holds one batch of rows, and what `Collector` keeps of each rollout.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from .collector import Collector, digest
+from .columns import Record
+from .importing import FIELDS, ImportOptions, ImportReport, Intake, Watcher
+from .schema import ABORT, LENGTH, TraceError, TraceMeta
+from .vocabulary import Vocabulary
+from .writer import TraceWriter
+
+TEXT_FIELDS = (*FIELDS, "prompt", "output", "prompt_tokens", "output_tokens", "drafted", "accepted")
+BATCH_ROWS = 256
+BATCH_CHARACTERS = 1 << 22
+
+
+@dataclass(frozen=True)
+class _Pending:
+    """A row of the batch at hand: prompt and output as text or as token ids."""
+
+    record: Record
+    prompt: str | np.ndarray
+    output: str | np.ndarray
+
+
+def import_text(
+    sources: Sequence[str | Path],
+    output: str | Path,
+    *,
+    tokenizer: str | Path | None = None,
+    vocab_size: int | None = None,
+    end_token: str | None = None,
+    options: ImportOptions | None = None,
+    watch: Watcher | None = None,
+) -> ImportReport:
+    """Import JSONL `sources` ("-" is standard input) into the trace `output`.
+
+    `tokenizer` is the path of a tokenizer.json, needed for text; `end_token` a token, an id or
+    "none", by default the tokenizer's usual one. Raises TraceError, and leaves no file, for any row
+    that cannot be used.
+    """
+    vocabulary = Vocabulary(tokenizer, vocab_size)
+    if vocabulary.has_tokenizer or end_token is not None:
+        vocabulary.end_token(end_token)  # refuse what is wrong with it before any work
+    intake = Intake(sources, TEXT_FIELDS, options or ImportOptions(), "jsonl", watch)
+    meta = TraceMeta(origin="imported", vocab_size=vocabulary.size)
+    with TraceWriter(output, meta) as writer, Collector(Path(output).parent) as collector:
+        batch = _Batch(intake, collector, vocabulary, end_token)
+        for record in intake:
+            batch.take(record)
+        batch.finish()
+        return intake.store(collector, writer, vocabulary, batch.end)
+
+
+class _Batch:
+    """Rows on their way to the collector, tokenised a few hundred at a time."""
+
+    def __init__(
+        self, intake: Intake, collector: Collector, vocabulary: Vocabulary, end_token: str | None
+    ) -> None:
+        self.intake, self.collector, self.vocabulary = intake, collector, vocabulary
+        self.end: int | None = None
+        self._asked, self._settled = end_token, False
+        self._rows: list[_Pending] = []
+        self._characters = 0
+        self._inner_ends = 0
+
+    def take(self, record: Record) -> None:
+        """Queue one row."""
+        row = _Pending(record, self._side(record, "prompt"), self._side(record, "output"))
+        if not self._settled:
+            self.end, self._settled = self.vocabulary.end_token(self._asked), True
+        if len(row.prompt) == 0:
+            raise record.error("the prompt is empty", "fill it in or drop the row")
+        if len(row.output) == 0:
+            self.intake.drop_empty(record, "the output is empty")
+            return
+        self._rows.append(row)
+        self._characters += len(row.output)
+        if len(self._rows) >= BATCH_ROWS or self._characters >= BATCH_CHARACTERS:
+            self._flush()
+
+    def finish(self) -> None:
+        """Hand over the last rows."""
+        self._flush()
+        if self._inner_ends:
+            self.intake.notes.append(
+                f"{self._inner_ends} outputs hold the end token before their end; kept whole"
+            )
+
+    def _side(self, record: Record, side: str) -> str | np.ndarray:
+        """Prompt or output of a row: token ids if it has them, else text."""
+        ids = record.integers(f"{side}_tokens")
+        if ids is not None:
+            top = 2**31 if self.vocabulary.size is None else self.vocabulary.size
+            outside = (ids < 0) | (ids >= top)
+            if outside.any():
+                raise record.error(
+                    f"token id {ids[outside.argmax()]} in {side}_tokens lies outside the "
+                    f"vocabulary of {top} tokens",
+                    "give the tokenizer or --vocab-size that the rollouts were made with",
+                )
+            return ids.astype(np.int32)
+        text = record.text(side)
+        if text is None:
+            raise record.missing(f"{side}_tokens" if f"{side}_tokens" in record.bound else side)
+        if not self.vocabulary.has_tokenizer:
+            raise TraceError(
+                "text cannot be imported without a tokenizer",
+                file=record.source.name,
+                row=record.number,
+                remedy="give --tokenizer with the path of the model's tokenizer.json",
+            )
+        return text
+
+    def _flush(self) -> None:
+        rows, self._rows, self._characters = self._rows, [], 0
+        texts = [row.output for row in rows if isinstance(row.output, str)]
+        encoded = iter(self.vocabulary.encode(texts) if texts else ())
+        for row in rows:
+            output = next(encoded) if isinstance(row.output, str) else row.output
+            self._collect(row, output)
+
+    def _collect(self, row: _Pending, output: np.ndarray) -> None:
+        """Judge how a tokenised output ended, end it if it must be, and hand it over."""
+        ended = len(output) > 0 and self.end is not None and bool(output[-1] == self.end)
+        finish = self.intake.finish(row.record, len(output), ended)
+        if self.end is not None and not ended and finish not in (LENGTH, ABORT):
+            output = np.append(output, np.int32(self.end))
+        if len(output) == 0:
+            self.intake.drop_empty(row.record, "the output has no tokens")
+            return
+        self._inner_ends += self.end is not None and bool((output[:-1] == self.end).any())
+        key, place = self._prompt(row)
+        prompt_id = row.record.label("prompt_id")
+        if prompt_id is None and "prompt_id" in row.record.bound:
+            raise row.record.missing("prompt_id")
+        self.collector.add(
+            row.record,
+            key.hex() if prompt_id is None else prompt_id,
+            prompt=place,
+            output_len=len(output),
+            finish=finish,
+            output=output,
+        )
+        self.intake.count(len(output), finish)
+
+    def _prompt(self, row: _Pending) -> tuple[bytes, tuple[int, int]]:
+        """Digest of the prompt, and where its tokens are kept."""
+        prompt = row.prompt
+        key = digest(prompt.encode() if isinstance(prompt, str) else prompt.tobytes())
+        place = self.collector.find_prompt(key)
+        if place is None:
+            tokens = self.vocabulary.encode([prompt])[0] if isinstance(prompt, str) else prompt
+            if len(tokens) == 0:
+                raise row.record.error("the prompt has no tokens", "fill it in or drop the row")
+            place = self.collector.keep_prompt(key, tokens)
+        return key, place
