@@ -180,7 +180,7 @@ def simulate(trace: str, as_json: bool, log_path: str | None, **options: Any) ->
     longtail simulate sample --drafter suffix:scope=both --budget das
     longtail simulate T.parquet --rl-steps 1 --max-num-seqs 256 --json
     """
-    from .analysis.tables import show_result
+    from .analysis.show import show_result
     from .sim.limits import Limits
     from .sim.simulate import Setup
     from .sim.simulate import simulate as run
@@ -234,7 +234,7 @@ def sweep(
         --budget fixed:k=1+2+4+8 --budget das -o sweep.parquet --plots pictures
     longtail sweep sweep.yaml -o sweep.csv
     """
-    from .analysis.tables import show_sweep
+    from .analysis.show import show_sweep
     from .sim.grid import Grid
     from .sim.sweep import sweep as run
     from .sim.sweep import write_table
@@ -319,7 +319,7 @@ def plot(
 )
 def list_(kind: str | None) -> None:
     """Print the components: what each does, its source, its options and defaults."""
-    from .analysis.tables import show_components
+    from .analysis.show import show_components
 
     show_components(kind)
 
@@ -383,7 +383,7 @@ def _workload(name: str, cap: int | None, steps: list[int] | None) -> Any:
 
 
 def _caption(workload: Any) -> str:
-    from .analysis.tables import caption
+    from .analysis.show import caption
 
     return caption(workload)
 

@@ -1,1 +1,1 @@
-"""TODO."""
+"""Answers: metrics, tables and pictures from results, and the demo."""

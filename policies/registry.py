@@ -13,7 +13,15 @@ import pkgutil
 from collections.abc import Mapping
 from typing import Any
 
-__all__ = ["ComponentError", "Registry", "option", "spec_of"]
+__all__ = ["ComponentError", "Registry", "describe", "option", "spec_of"]
+
+KINDS = {
+    bool: "true or false",
+    int: "an integer",
+    float: "a number",
+    str: "a word",
+    tuple: "a list of numbers a/b/c",
+}
 
 
 class ComponentError(ValueError):
@@ -140,7 +148,7 @@ def _convert(value: Any, field: dataclasses.Field, where: str) -> Any:
                 raise ValueError
             converted: Any = text in {"true", "1", "yes"}
         elif kind is tuple:
-            items = value.split("/") if isinstance(value, str) else value
+            items = filter(None, value.split("/")) if isinstance(value, str) else value
             converted = tuple(float(item) for item in items)
         elif kind is int:
             converted = int(value)
@@ -149,7 +157,7 @@ def _convert(value: Any, field: dataclasses.Field, where: str) -> Any:
         else:
             converted = kind(value)
     except (TypeError, ValueError):
-        raise ComponentError(f"{where}: '{value}' is not a {kind.__name__}") from None
+        raise ComponentError(f"{where}: '{value}' is not {KINDS[kind]}") from None
     choices = field.metadata.get("choices")
     if choices and converted not in choices:
         raise ComponentError(f"{where}: '{value}' is not one of {', '.join(choices)}")
@@ -162,7 +170,7 @@ def _convert(value: Any, field: dataclasses.Field, where: str) -> Any:
 
 def _text(value: Any) -> str:
     if isinstance(value, tuple):
-        return "/".join(f"{item:g}" for item in value)
+        return "/".join(f"{item:.12g}" for item in value)
     if isinstance(value, bool):
         return str(value).lower()
     return f"{value!r}" if isinstance(value, float) else str(value)

@@ -1,150 +1,82 @@
 """Suffix drafts for requests that grow by a few tokens per forward, a whole batch in one call.
 
 State is rows in arrays: one row per running request, reused when it finishes. What a finished
-rollout wrote becomes history of its prompt at the next `start_step`, in the order in which
-requests began, so that drafts do not depend on who finished first.
+rollout wrote becomes history of its prompt at the next `start_step`, in the order in which requests
+began, so that drafts do not depend on who finished first.
 """
 
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
-from typing import NamedTuple
 
 import numpy as np
 
 from ..compiled import jit
-from .suffix_forest import append, clear, draft, follow, new_forest, new_root, reserve
+from .suffix_forest import Forest, append, clear, draft, follow, new_forest, new_root, reserve
 
 PROBLEM, OWN = 1, 2
+# columns of a row: its text's begin and length, its own trie and how many of its suffixes are
+# followed there, the problem's trie (-1: none) and how many of its suffixes are followed there
+BASE, LENGTH, OWN_ROOT, OWN_ENDS, ROOT, MATCHED = range(6)
+ACTIVE, MATCH, AT = range(3)  # planes of `nodes`: see append() and follow()
 
 
-class Rows(NamedTuple):
-    """Where R requests stand in the history's tries and in their own."""
-
-    base: np.ndarray  # int64[R]: begin of the request's region in its text
-    length: np.ndarray  # int64[R] tokens there
-    own_root: np.ndarray  # int64[R]
-    own_ends: np.ndarray  # int64[R]
-    own_active: np.ndarray  # int32[R, depth + 1]
-    root: np.ndarray  # int64[R]: the problem's trie, -1 if there is none
-    matched: np.ndarray  # int64[R]
-    match: np.ndarray  # int32[R, depth + 1]
-    at: np.ndarray  # int64[R, depth + 1]
-
-
-def _rows(count: int, depth: int) -> Rows:
-    def one() -> np.ndarray:
-        return np.zeros(count, np.int64)
-
-    return Rows(
-        one(),
-        one(),
-        one(),
-        one(),
-        np.zeros((count, depth + 1), np.int32),
-        one(),
-        one(),
-        np.zeros((count, depth + 1), np.int32),
-        np.zeros((count, depth + 1), np.int64),
-    )
-
-
+# Arrays are passed one by one: unpacking named tuples at every call costs more than a draft.
 @jit()
-def _extend(rows, which, tokens, offsets, scope, depth, forest, text, history, history_text):
-    """Append tokens[offsets[j]:offsets[j + 1]] to row which[j], for all j; the forest, maybe
-    grown.
-    """
+def _extend(rows, nodes, which, tokens, ends, scope, depth, text, node, slot, table, size,
+            past_text, past_node, past_slot, past_table, past_size):  # fmt: skip
+    """Append tokens[ends[j - 1]:ends[j]] to row which[j], for all j."""
+    forest = Forest(node, slot, table, size)
+    history = Forest(past_node, past_slot, past_table, past_size)
+    first = 0
     for j in range(len(which)):
-        r = which[j]
-        for i in range(offsets[j], offsets[j + 1]):
-            if scope & 2:
-                forest = reserve(forest, 2 * depth)
-                rows.own_ends[r] = append(
-                    forest,
-                    rows.own_root[r],
-                    text,
-                    rows.base[r],
-                    rows.length[r],
-                    rows.own_active[r],
-                    rows.own_ends[r],
-                    tokens[i],
-                    depth,
+        row, own = rows[which[j]], nodes[which[j], ACTIVE]
+        match, at = nodes[which[j], MATCH], nodes[which[j], AT]
+        for i in range(first, ends[j]):
+            if scope & OWN:
+                row[OWN_ENDS] = append(
+                    forest, row[OWN_ROOT], text, row[BASE], row[LENGTH], own, row[OWN_ENDS],
+                    tokens[i], depth
+                )  # fmt: skip
+            else:
+                text[row[BASE] + row[LENGTH]] = tokens[i]
+            if scope & PROBLEM and row[ROOT] >= 0:
+                row[MATCHED] = follow(
+                    history, row[ROOT], past_text, 0, match, at, row[MATCHED], tokens[i], depth
                 )
-            if scope & 1 and rows.root[r] >= 0:
-                rows.matched[r] = follow(
-                    history,
-                    rows.root[r],
-                    history_text,
-                    0,
-                    rows.match[r],
-                    rows.at[r],
-                    rows.matched[r],
-                    tokens[i],
-                    depth,
-                )
-            rows.length[r] += 1
-    return forest
+            row[LENGTH] += 1
+        first = ends[j]
 
 
 @jit()
-def _draft(
-    rows,
-    which,
-    scope,
-    depth,
-    limit,
-    factor,
-    min_prob,
-    forest,
-    text,
-    history,
-    history_text,
-    drafts,
-    sizes,
-):
+def _draft(rows, nodes, which, scope, depth, limit, factor, min_prob, text, node, slot, table,
+           size, past_text, past_node, past_slot, past_table, past_size, drafts,
+           sizes):  # fmt: skip
     """drafts: int32[J, limit], sizes: int32[J] are filled for rows which[0 … J - 1]."""
-    nowhere = np.empty(0, np.int64)
+    forest = Forest(node, slot, table, size)
+    history = Forest(past_node, past_slot, past_table, past_size)
+    nowhere = np.empty(0, np.int32)
     tokens, probs = np.empty((2, limit), np.int32), np.empty((2, limit), np.float32)
     for j in range(len(which)):
-        r = which[j]
-        size, score = 0, np.float32(0.0)
-        if scope & 1 and rows.root[r] >= 0:
-            picked, size, score = draft(
-                history,
-                history_text,
-                0,
-                rows.match[r],
-                rows.at[r],
-                rows.matched[r],
-                depth,
-                limit,
-                factor,
-                min_prob,
-                tokens,
-                probs,
-            )
-            for i in range(size):
+        row, own = rows[which[j]], nodes[which[j], ACTIVE]
+        length, score = 0, np.float32(0.0)
+        if scope & PROBLEM and row[ROOT] >= 0:
+            picked, length, score = draft(
+                history, past_text, 0, nodes[which[j], MATCH], nodes[which[j], AT], row[MATCHED],
+                depth, limit, factor, min_prob, tokens, probs
+            )  # fmt: skip
+            for i in range(length):
                 drafts[j, i] = tokens[picked, i]
-        if scope & 2:
-            picked, own_size, own_score = draft(
-                forest,
-                text,
-                rows.base[r],
-                rows.own_active[r],
-                nowhere,
-                rows.own_ends[r],
-                depth,
-                limit,
-                factor,
-                min_prob,
-                tokens,
-                probs,
-            )
+        if scope & OWN:
+            picked, own_length, own_score = draft(
+                forest, text, row[BASE], own, nowhere, row[OWN_ENDS],
+                depth, limit, factor, min_prob, tokens, probs
+            )  # fmt: skip
             if own_score >= score:
-                size = own_size
-                for i in range(size):
+                length = own_length
+                for i in range(length):
                     drafts[j, i] = tokens[picked, i]
-        sizes[j] = size
+        sizes[j] = length
 
 
 @jit()
@@ -163,36 +95,28 @@ class LiveSuffix:
     """The live face of `Suffix`: begin, extend, draft, finish; start_step makes history visible."""
 
     def __init__(
-        self,
-        scope: int,
-        window: int,
-        depth: int,
-        limit: int,
-        factor: float,
-        min_prob: float,
+        self, scope: int, window: int, depth: int, limit: int, factor: float, min_prob: float
     ) -> None:
         self._scope, self._window, self._depth, self._limit = scope, window, depth, limit
         self._factor, self._min_prob = np.float32(factor), np.float32(min_prob)
         self._rl_step = 0
         self._began = 0
         self._row: dict[Hashable, int] = {}
-        self._who: dict[Hashable, tuple[int, Hashable, int]] = {}  # order, prompt id, prompt length
-        self._room: dict[int, int] = {}  # row -> tokens its text region holds
-        self._free: list[int] = []
-        self._rows = _rows(8, depth)
-        self._free.extend(range(8))
+        self._who: dict[Hashable, tuple[int, Hashable, int]] = {}  # order, prompt id, its length
+        self._rows = np.zeros((8, 6), np.int64)
+        self._nodes = np.zeros((8, 3, depth + 1), np.int32)
+        self._room = np.zeros(8, np.int64)  # tokens that a row's text region holds
+        self._free = list(range(8))
         self._text, self._text_end = np.empty(1 << 12, np.int32), 0
         self._forest = new_forest(1 << 10)
-        self._past: list[
-            tuple[int, int, Hashable, np.ndarray]
-        ] = []  # step, order, prompt id, output
+        self._past: list[tuple[int, int, Hashable, np.ndarray]] = []  # step, order, prompt, output
         self._history, self._history_end = new_forest(1 << 10), 0
         self._history_text = np.empty(1 << 12, np.int32)
         self._roots: dict[Hashable, int] = {}
         self._learnt = 0  # self._past[:learnt] are in the history
 
     def start_step(self, rl_step: int) -> None:
-        """RL step `rl_step` begins: what finished before becomes history, what is too old goes.
+        """RL step `rl_step` begins: what finished becomes history, what is too old goes.
 
         Raises RuntimeError while requests are running.
         """
@@ -217,7 +141,8 @@ class LiveSuffix:
             self._roots[prompt_id] = new_root(self._history)
         end = self._history_end + len(output) + 2
         if end > len(self._history_text):
-            self._history_text = np.concatenate([self._history_text, np.empty(2 * end, np.int32)])
+            more = np.empty(2 * end, np.int32)
+            self._history_text = np.concatenate([self._history_text, more])
         self._history = _learn(
             self._history,
             self._roots[prompt_id],
@@ -233,67 +158,59 @@ class LiveSuffix:
         if request in self._row:
             raise ValueError(f"request {request!r} is already running")
         if not self._free:
-            grown = _rows(2 * len(self._rows.base), self._depth)
-            for new, old in zip(grown, self._rows, strict=True):
-                new[: len(old)] = old
-            self._free.extend(range(len(self._rows.base), len(grown.base)))
-            self._rows = grown
+            count = len(self._rows)
+            self._free.extend(range(count, 2 * count))
+            self._rows, self._nodes, self._room = (
+                np.concatenate([old, np.zeros_like(old)])
+                for old in (self._rows, self._nodes, self._room)
+            )
         r = self._free.pop()
         self._row[request] = r
         self._who[request] = (self._began, prompt_id, len(prompt))
         self._began += 1
         self._forest = reserve(self._forest, 1)
-        rows = self._rows
-        rows.length[r], self._room[r] = 0, 0
-        rows.own_root[r], rows.own_ends[r] = new_root(self._forest), 1
-        rows.own_active[r, 0] = rows.own_root[r]
-        rows.root[r] = -1  # the prompt is no part of what history is matched with
+        own_root = new_root(self._forest)
+        self._rows[r] = (0, 0, own_root, 1, -1, 1)  # history is not matched with the prompt
+        self._room[r] = 0
+        self._nodes[r, ACTIVE, 0] = own_root
         self.extend([request], [prompt])
-        rows.root[r], rows.matched[r] = self._roots.get(prompt_id, -1), 1
-        rows.match[r, 0], rows.at[r, 0] = rows.root[r], 0
+        root = self._roots.get(prompt_id, -1)
+        self._rows[r, ROOT] = root
+        self._nodes[r, MATCH, 0], self._nodes[r, AT, 0] = root, 0
 
     def extend(self, requests: Sequence[Hashable], tokens: Sequence[np.ndarray]) -> None:
         """What each request has just generated, int32[any number]."""
         which = np.array([self._row[request] for request in requests], np.int64)
-        sizes = [len(new) for new in tokens]
-        for r, size in zip(which, sizes, strict=True):
-            self._make_room(int(r), size)
-        offsets = np.zeros(len(sizes) + 1, np.int64)
-        np.cumsum(sizes, out=offsets[1:])
-        flat = np.concatenate([np.asarray(new, np.int32) for new in tokens])
-        self._forest = _extend(
+        sizes = np.fromiter(map(len, tokens), np.int64, len(tokens))
+        flat = np.concatenate(tokens) if len(tokens) > 1 else np.asarray(tokens[0])
+        for j in np.flatnonzero(self._rows[which, LENGTH] + sizes + 2 > self._room[which]):
+            self._make_room(int(which[j]), int(sizes[j]))
+        new_nodes = 2 * self._depth * len(flat)
+        if self._scope & OWN and self._forest.size[0] + new_nodes > len(self._forest.node):
+            self._forest = reserve(self._forest, new_nodes)
+        _extend(
             self._rows,
+            self._nodes,
             which,
-            flat,
-            offsets,
+            flat.astype(np.int32, copy=False),
+            sizes.cumsum(),
             self._scope,
             self._depth,
-            self._forest,
             self._text,
-            self._history,
+            *self._forest,
             self._history_text,
+            *self._history,
         )
-        if not self._scope & OWN:
-            for r, new, size in zip(which, tokens, sizes, strict=True):
-                end = self._rows.base[r] + self._rows.length[r]
-                self._text[end - size : end] = new
 
     def _make_room(self, r: int, more: int) -> None:
-        """Give row r a text region for `more` tokens more, moving its text to the end if it
-        must.
-        """
-        rows = self._rows
-        need = int(rows.length[r]) + more + 2
-        if need <= self._room[r]:
-            return
-        room = max(2 * need, 512)
+        """Give row r a text region for `more` tokens more, moving its text to the end."""
+        old, length = int(self._rows[r, BASE]), int(self._rows[r, LENGTH])
+        room = max(2 * (length + more + 2), 512)
         if self._text_end + room > len(self._text):
-            grown = np.empty(2 * (self._text_end + room), np.int32)
-            grown[: len(self._text)] = self._text
-            self._text = grown
-        old, length = int(rows.base[r]), int(rows.length[r])
+            more_text = np.empty(2 * (self._text_end + room), np.int32)
+            self._text = np.concatenate([self._text, more_text])
         self._text[self._text_end : self._text_end + length] = self._text[old : old + length]
-        rows.base[r], self._room[r] = self._text_end, room
+        self._rows[r, BASE], self._room[r] = self._text_end, room
         self._text_end += room
 
     def draft(self, requests: Sequence[Hashable]) -> list[np.ndarray]:
@@ -303,26 +220,27 @@ class LiveSuffix:
         sizes = np.zeros(len(which), np.int32)
         _draft(
             self._rows,
+            self._nodes,
             which,
             self._scope,
             self._depth,
             self._limit,
             self._factor,
             self._min_prob,
-            self._forest,
             self._text,
-            self._history,
+            *self._forest,
             self._history_text,
+            *self._history,
             drafts,
             sizes,
         )
-        return [row[:size] for row, size in zip(drafts, sizes, strict=True)]
+        return [row[:size] for row, size in zip(drafts, sizes.tolist(), strict=True)]
 
     def finish(self, request: Hashable) -> None:
         """The request is over; its output becomes history when the next RL step starts."""
         r = self._row.pop(request)
         order, prompt_id, prompt_len = self._who.pop(request)
-        base, length = int(self._rows.base[r]), int(self._rows.length[r])
+        base, length = int(self._rows[r, BASE]), int(self._rows[r, LENGTH])
         output = self._text[base + prompt_len : base + length].copy()
         self._past.append((self._rl_step, order, prompt_id, output))
         self._free.append(r)

@@ -1,4 +1,4 @@
-"""`make bench`: every performance claim of the README, each beside a floor or a rival in one run."""
+"""`make bench`: every performance claim, each beside a floor or a rival in one run."""
 
 from . import drafter, loop, memory
 

@@ -1,0 +1,148 @@
+"""What the command prints for people: one result, a sweep, the components. Plain off a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pandas as pd
+from rich.console import Console
+from rich.table import Table
+
+from ..policies.components import BUDGETS, DRAFTERS, PLACEMENTS
+from ..policies.registry import Registry, describe
+from ..sim.latency.presets import LATENCIES, PRESETS
+from ..sim.simulate import Result
+from ..sim.workload import Workload
+
+WIDTH = 110  # columns, where the output is no terminal
+
+
+def console() -> Console:
+    """Standard output; wide and without colour where that is no terminal."""
+    out = Console(highlight=False)
+    return out if out.is_terminal else Console(highlight=False, width=WIDTH)
+
+
+def caption(workload: Workload) -> str:
+    """One line: which trace, how large, and loudly if it is synthetic."""
+    meta = workload.trace.meta if workload.trace else None
+    name = workload.trace.path.name if workload.trace else "arrays"
+    origin = "SYNTHETIC" if meta and meta.synthetic else (meta.origin if meta else "not stored")
+    lengths = workload.lengths
+    return (
+        f"{name} ({origin}): {len(lengths):,} rollouts, {len(workload.rl_steps)} RL steps, "
+        f"{int(lengths.output_len.sum()):,} output tokens"
+    )
+
+
+def table(columns: Sequence[str], rows: Sequence[Sequence[str]], title: str | None = None) -> Table:
+    """A table whose first column is text and whose others are numbers."""
+    made = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
+    for i, name in enumerate(columns):
+        made.add_column(name, justify="right" if i else "left", no_wrap=i > 0)
+    for row in rows:
+        made.add_row(*row)
+    return made
+
+
+def show_result(result: Result, title: str) -> None:
+    """One configuration: RL step by RL step, with the bounds."""
+    out = console()
+    setup = result.setup.row
+    out.print(title, style="bold")
+    out.print("  ".join(f"{name}={value}" for name, value in setup.items() if value is not None))
+    out.print(f"acceptance: {result.setup.drafter.acceptance}")
+    rows = [
+        [
+            str(s.rl_step),
+            f"{s.makespan_s:.2f}",
+            f"{s.tail_s:.2f}",
+            f"{s.forwards:,}",
+            f"{s.acceptance_length:.2f}",
+            _wasted(s.draft_tokens, s.accepted_tokens),
+            f"{result.bounds.clairvoyant_s[s.rl_step]:.2f}",
+            f"{result.bounds.perfect_s[s.rl_step]:.2f}",
+        ]
+        for s in result.steps
+    ]
+    drafted, accepted = result.total("draft_tokens"), result.total("accepted_tokens")
+    rows.append(
+        [
+            "all",
+            f"{result.makespan_s:.2f}",
+            f"{result.total('tail_s'):.2f}",
+            f"{result.total('forwards'):,}",
+            "",
+            _wasted(drafted, accepted),
+            f"{result.clairvoyant_s:.2f}",
+            f"{result.perfect_s:.2f}",
+        ]
+    )
+    columns = ["RL step", "makespan s", "tail s", "forwards", "tokens/forward", "wasted"]
+    out.print(table([*columns, "clairvoyant s", "perfect s"], rows))
+    out.print(
+        f"{result.total('finished'):,} of {result.total('requests'):,} requests finished, "
+        f"{result.total('preemptions'):,} preemptions, regret {result.regret:.1%}"
+    )
+
+
+def show_sweep(points: pd.DataFrame, title: str, best: int = 20) -> None:
+    """The sweep's points, summed over RL steps, shortest makespan first."""
+    keys = ["drafter", "budget", "latency", "placement", "max_num_seqs"]
+    keys += ["max_num_batched_tokens", "kv_tokens", "block_size", "replicas"]
+    varied = [k for k in keys if points[k].nunique(dropna=False) > 1] or ["drafter"]
+    sums = ["makespan_s", "tail_s", "forwards", "draft_tokens", "accepted_tokens", "clairvoyant_s"]
+    ranked = points.groupby(keys, dropna=False, sort=False)[sums].sum().reset_index()
+    ranked = ranked.sort_values("makespan_s", kind="stable")
+    rows = [
+        [
+            "  ".join(str(p[k]) if isinstance(p[k], str) else f"{k}={p[k]}" for k in varied),
+            f"{p['makespan_s']:.2f}",
+            f"{p['tail_s']:.2f}",
+            f"{p['forwards']:,}",
+            _wasted(p["draft_tokens"], p["accepted_tokens"]),
+            f"{p['makespan_s'] / p['clairvoyant_s'] - 1:.1%}",
+        ]
+        for p in ranked.head(best).to_dict("records")
+    ]
+    out = console()
+    out.print(title, style="bold")
+    out.print(
+        table(["configuration", "makespan s", "tail s", "forwards", "wasted", "regret"], rows)
+    )
+    if len(ranked) > best:
+        out.print(f"… and {len(ranked) - best} slower ones; -o FILE writes all")
+
+
+def show_components(kind: str | None) -> None:
+    """The components of one kind, or of all: what each does, source, options, defaults."""
+    kinds = {
+        "drafters": DRAFTERS,
+        "budgets": BUDGETS,
+        "placements": PLACEMENTS,
+        "latencies": LATENCIES,
+    }
+    out = console()
+    for name, registry in kinds.items():
+        if kind in (None, name):
+            _show_kind(out, name, registry)
+
+
+def _show_kind(out: Console, title: str, registry: Registry) -> None:
+    out.print(f"\n{title}", style="bold underline")
+    for name, cls in registry.classes.items():
+        summary, _, rest = (cls.__doc__ or "").partition("\n\n")
+        out.print(f"\n[bold]{name}[/]  {' '.join(summary.split())}")
+        if rest:
+            out.print(" ".join(rest.split()), style="dim")
+        out.print(f"source: {cls.source}", markup=False)  # type: ignore[attr-defined]
+        for option, default, help in describe(cls):
+            out.print(f"  {option}={default}  {help}", markup=False)
+    if registry is LATENCIES:
+        out.print("\npresets", style="bold")
+        for name, (spec, source) in PRESETS.items():
+            out.print(f"  {name} = {spec}\n    {source}", markup=False)
+
+
+def _wasted(drafted: int, accepted: int) -> str:
+    return f"{1 - accepted / drafted:.0%}" if drafted else "-"

@@ -1,0 +1,1 @@
+"""The small RL loop that records the bundled sample."""

@@ -1,0 +1,6 @@
+"""The little traces and the brute-force drafters of tests/conformance are used here too."""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "conformance"))
