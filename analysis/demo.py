@@ -59,8 +59,7 @@ def compare(
 def run_demo(folder: Path) -> dict[str, Result]:
     """Compare POLICIES on the bundled sample, print the table, write the pictures to `folder`."""
     from .plots import draw_all
-    from .show import caption
-    from .tables import show_comparison
+    from .show import caption, show_comparison
 
     began = time.perf_counter()
     workload = Workload.from_trace(open_trace(sample_path()))

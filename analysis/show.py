@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import pandas as pd
 from rich.console import Console
 from rich.table import Table
 
 from ..policies.components import BUDGETS, DRAFTERS, PLACEMENTS
-from ..policies.registry import Registry, describe
+from ..policies.registry import Registry, brief, describe
 from ..sim.latency.presets import LATENCIES, PRESETS
 from ..sim.simulate import Result
 from ..sim.workload import Workload
 
+SUPPOSED = "simulated seconds, a published prior unless you calibrated it"
 WIDTH = 110  # columns, where the output is no terminal
 
 
@@ -39,18 +40,58 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[str]], title: str | No
     """A table whose first column is text and whose others are numbers."""
     made = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
     for i, name in enumerate(columns):
-        made.add_column(name, justify="right" if i else "left", no_wrap=i > 0)
+        made.add_column(name, justify="right" if i else "left", no_wrap=True)
     for row in rows:
         made.add_row(*row)
     return made
 
 
+def show_comparison(results: Mapping[str, Result], title: str) -> None:
+    """Policies side by side, the first of them as the baseline, and what bounds them."""
+    out = console()
+    base = next(iter(results.values()))
+    out.print(title, style="bold")
+    latency = base.setup.row["latency"]
+    out.print(f"latency {latency}: {SUPPOSED}")
+    rows = []
+    for name, result in results.items():
+        drafted, tokens = result.total("draft_tokens"), result.total("output_tokens")
+        rows.append(
+            [
+                name,
+                f"{result.makespan_s:.1f}",
+                f"{base.makespan_s / result.makespan_s:.2f}x",
+                f"{result.total('forwards'):,}",
+                f"{_gain(result):.2f}",
+                f"{drafted / tokens:.2f}",
+                _wasted(drafted, result.total("accepted_tokens")),
+                f"{result.total('tail_s'):.1f}",
+                f"{result.regret:.0%}",
+            ]
+        )
+    best = min(results.values(), key=lambda result: result.clairvoyant_s)
+    for name, seconds in (
+        (f"clairvoyant, {brief(best.setup.drafter)}", best.clairvoyant_s),
+        (f"perfect drafts of {best.setup.drafter.longest_draft}", best.perfect_s),
+    ):
+        rows.append([name, f"{seconds:.1f}", f"{base.makespan_s / seconds:.2f}x", *[""] * 6])
+    columns = ["policy", "makespan s", "speed-up", "forwards", "tokens/forward", "drafted/token"]
+    out.print(table([*columns, "wasted", "tail s", "regret"], rows))
+
+
+def _gain(result: Result) -> float:
+    """Acceptance length over all RL steps."""
+    decodes = sum(int(s.request_forwards.sum()) - s.requests for s in result.steps)
+    tokens = result.total("output_tokens") - result.total("requests")
+    return tokens / decodes if decodes else 1.0
+
+
 def show_result(result: Result, title: str) -> None:
     """One configuration: RL step by RL step, with the bounds."""
     out = console()
-    setup = result.setup.row
     out.print(title, style="bold")
-    out.print("  ".join(f"{name}={value}" for name, value in setup.items() if value is not None))
+    setup = {k: v for k, v in result.setup.row.items() if v is not None}
+    out.print("\n".join(f"  {name}: {value}" for name, value in setup.items()), markup=False)
     out.print(f"acceptance: {result.setup.drafter.acceptance}")
     rows = [
         [
@@ -96,7 +137,7 @@ def show_sweep(points: pd.DataFrame, title: str, best: int = 20) -> None:
     ranked = ranked.sort_values("makespan_s", kind="stable")
     rows = [
         [
-            "  ".join(str(p[k]) if isinstance(p[k], str) else f"{k}={p[k]}" for k in varied),
+            "  ".join(_brief(k, p[k]) for k in varied),
             f"{p['makespan_s']:.2f}",
             f"{p['tail_s']:.2f}",
             f"{p['forwards']:,}",
@@ -135,13 +176,21 @@ def _show_kind(out: Console, title: str, registry: Registry) -> None:
         out.print(f"\n[bold]{name}[/]  {' '.join(summary.split())}")
         if rest:
             out.print(" ".join(rest.split()), style="dim")
-        out.print(f"source: {cls.source}", markup=False)  # type: ignore[attr-defined]
+        out.print(f"source: {cls.source}", markup=False)
         for option, default, help in describe(cls):
             out.print(f"  {option}={default}  {help}", markup=False)
     if registry is LATENCIES:
         out.print("\npresets", style="bold")
         for name, (spec, source) in PRESETS.items():
             out.print(f"  {name} = {spec}\n    {source}", markup=False)
+
+
+def _brief(column: str, value: object) -> str:
+    """A configuration's cell, options at their default left out."""
+    kinds = {"drafter": DRAFTERS, "budget": BUDGETS, "placement": PLACEMENTS, "latency": LATENCIES}
+    if column in kinds:
+        return brief(kinds[column].make(str(value)))
+    return f"{column}={value}"
 
 
 def _wasted(drafted: int, accepted: int) -> str:

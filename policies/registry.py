@@ -13,7 +13,7 @@ import pkgutil
 from collections.abc import Mapping
 from typing import Any
 
-__all__ = ["ComponentError", "Registry", "describe", "option", "spec_of"]
+__all__ = ["ComponentError", "Registry", "brief", "describe", "option", "spec_of"]
 
 KINDS = {
     bool: "true or false",
@@ -50,24 +50,25 @@ class Registry:
     def __init__(self, kind: str, package: str) -> None:
         self.kind = kind
         self._package = package
-        self._found: dict[str, type] | None = None
+        self._found: dict[str, Any] | None = None
 
     @property
-    def classes(self) -> dict[str, type]:
+    def classes(self) -> dict[str, Any]:
         """Name -> class, in alphabetical order of the names."""
         if self._found is None:
             package = importlib.import_module(self._package)
-            found = {}
+            found: dict[str, Any] = {}
             for module in pkgutil.iter_modules(package.__path__):
                 loaded = importlib.import_module(f"{self._package}.{module.name}")
-                for member in vars(loaded).values():
+                for member in list(vars(loaded).values()):
+                    cls: Any = member
                     if (
                         inspect.isclass(member)
                         and dataclasses.is_dataclass(member)
                         and member.__module__ == loaded.__name__
                         and "name" in vars(member)
                     ):
-                        found[member.name] = member
+                        found[cls.name] = cls
             self._found = dict(sorted(found.items()))
         return self._found
 
@@ -109,6 +110,16 @@ def spec_of(component: Any) -> str:
     return component.name + (f":{options}" if options else "")
 
 
+def brief(component: Any) -> str:
+    """The inline form without what is at its default: for people, not for files."""
+    options = ",".join(
+        f"{f.name}={_text(getattr(component, f.name))}"
+        for f in dataclasses.fields(component)
+        if f.init and getattr(component, f.name) != f.default
+    )
+    return component.name + (f":{options}" if options else "")
+
+
 def describe(cls: type) -> list[tuple[str, str, str]]:
     """(option, default, help) for each option of a component class."""
     rows = []
@@ -140,7 +151,7 @@ def _parse(spec: str | Mapping[str, Any], kind: str) -> tuple[str, dict[str, Any
 
 
 def _convert(value: Any, field: dataclasses.Field, where: str) -> Any:
-    kind = type(field.default)
+    kind: Any = type(field.default)
     try:
         if kind is bool:
             text = str(value).lower()

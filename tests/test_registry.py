@@ -3,6 +3,7 @@
 import dataclasses
 
 import pytest
+
 from longtail.policies.components import BUDGETS, DRAFTERS, PLACEMENTS
 from longtail.policies.registry import ComponentError, Registry, describe, spec_of
 from longtail.sim.latency.presets import LATENCIES, PRESETS, make_latency

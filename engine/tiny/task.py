@@ -2,7 +2,7 @@
 
 A solution is a depth-first search written out in tokens, then the answer::
 
-    3 5 7 to 36 : try 3 + 5 = 8 left 7 8 try 7 * 8 = 56 no back 3 5 7
+    3 5 7 to 36 : try 5 * 7 = 35 left 3 35 try 3 + 35 = 38 no back 3 5 7
                   try 5 + 7 = 12 left 3 12 try 3 * 12 = 36 answer 5 + 7 = 12 , 3 * 12 = 36 <eos>
 
 Every number from 1 to `LARGEST` is one token and its own id. This module writes problems and worked

@@ -20,7 +20,8 @@ INITIAL, GRANTED = range(2)  # columns of plan.request
 @jit(RULE_SIGNATURE)
 def _rule(batch, plan, budget):
     # values: draft tokens per forward of the three classes, then, for each initial class, the
-    # generated lengths from which the request counts as medium and as long.
+    # generated lengths from which the request counts as medium and as long; last, the batch size up
+    # to which anything is granted.
     for j in range(batch.counts[DECODING]):
         i = batch.slots[j]
         initial = int(plan.request[i, INITIAL])
@@ -30,7 +31,9 @@ def _rule(batch, plan, budget):
             now = max(now, MEDIUM)
         if generated >= plan.values[4 + 2 * initial]:
             now = LONG
-        granted = plan.request[i, GRANTED] + plan.values[now]
+        granted = plan.request[i, GRANTED]
+        if batch.counts[DECODING] <= plan.values[9]:
+            granted += plan.values[now]
         plan.request[i, GRANTED] = granted
         budget[i] = np.int32(min(max(granted - batch.drafted[i] + 1e-9, 0.0), 128.0))
 
@@ -46,7 +49,8 @@ class Das:
     (das_optimum.py) over the last RL step's lengths gives lifetime totals p*, of which p*/N* is
     granted per forward; what a forward leaves unspent is kept. The paper publishes neither
     thresholds nor the spread: those are ours. With no history at all, `cold` tokens are granted
-    per forward.
+    per forward while at most c_base / c_tok requests decode: where a draft token with even odds
+    pays for itself.
     """
 
     name: ClassVar[str] = "das"
@@ -61,16 +65,18 @@ class Das:
     long: float = option(0.9, "long from this length: quantile of history, above 1 tokens", low=0.0)
     window: int = option(16, "history used, 0 is all of it", low=0, unit="RL steps")
     cold: float = option(
-        0.0, "granted per forward without history", low=0.0, high=128.0, unit="tokens"
+        8.0, "granted per forward without history", low=0.0, high=128.0, unit="tokens"
     )
 
     def plan(self, view: StepView) -> Plan:
         """Classes, upgrade lengths and rates for this RL step."""
         past = [p for p in view.past if self.window == 0 or p.rl_step >= view.rl_step - self.window]
         request = np.zeros((len(view.prompt), 2))
-        values = np.full(9, np.inf)
+        values = np.full(10, np.inf)
         if not past:
+            base_s, token_s = _linear_cost(view)
             values[:3] = self.cold
+            values[9] = base_s / token_s
             return Plan(values, request)
         length = np.concatenate([p.output_len for p in past])
         prompt = np.concatenate([p.prompt for p in past])

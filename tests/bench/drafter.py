@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import time
 
-import longtail
 import numpy as np
+
+import longtail
 from longtail.policies.drafters.suffix import Suffix
 from longtail.traces.rollouts import Lengths, Tokens
 

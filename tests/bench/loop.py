@@ -12,6 +12,8 @@ from collections.abc import Callable
 from statistics import median
 
 import numpy as np
+from numba import njit
+
 from longtail.policies.batch import NO_CAP
 from longtail.policies.profile import Profile, blank_profile
 from longtail.policies.view import StepView
@@ -19,7 +21,6 @@ from longtail.sim.simulate import Setup
 from longtail.sim.step import Requests, simulate_step
 from longtail.sim.workload import Workload
 from longtail.traces.rollouts import Lengths
-from numba import njit
 
 SIZES = (("8k", 1200, 1.0, 7680), ("16k", 2000, 1.0, 15872), ("32k", 3000, 1.1, 32256))
 REQUESTS, PROMPT, DRAFT = 512, 512, 8

@@ -6,6 +6,7 @@ import random
 from dataclasses import dataclass
 
 import numpy as np
+
 from longtail.policies.batch import NO_CAP
 from longtail.sim.workload import Workload
 from longtail.traces.rollouts import Lengths, Tokens, offsets_of

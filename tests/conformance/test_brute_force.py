@@ -16,6 +16,8 @@ import pytest
 from brute_force import Request, ngram_draft, suffix_draft
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
+from small_workloads import Rollout, random_rollouts, workload_of
+
 from longtail.policies.drafters.ngram import Ngram
 from longtail.policies.drafters.suffix import Suffix
 from longtail.policies.view import StepView
@@ -25,7 +27,6 @@ from longtail.sim.replica import Replica
 from longtail.sim.simulate import Setup, simulate
 from longtail.sim.step import StepResult
 from longtail.sim.workload import Workload
-from small_workloads import Rollout, random_rollouts, workload_of
 
 DRAFTERS = ("none", "ngram", "suffix:problem", "suffix:own", "suffix:both")
 BUDGETS = ("fixed", "unlimited", "das")

@@ -17,11 +17,11 @@ from longtail.engine.tiny.grpo import (  # noqa: E402
 from longtail.engine.tiny.model import Cache, TinyGPT  # noqa: E402
 from longtail.engine.tiny.record import record_tiny  # noqa: E402
 from longtail.engine.tiny.settings import TINY_TEST  # noqa: E402
-from longtail.engine.tiny.task import EOS, PAD, VOCABULARY  # noqa: E402
+from longtail.engine.tiny.task import EOS, PAD, VOCABULARY, Problem  # noqa: E402
 from longtail.traces.schema import STOP  # noqa: E402
 from longtail.traces.store import open_trace  # noqa: E402
 
-PROMPTS = [[3, 5, 7, 106, 36, 107], [2, 4, 5, 9, 106, 77, 107]] * 4
+PROMPTS = [Problem((3, 5, 7), 36).prompt, Problem((2, 4, 5, 9), 31).prompt] * 4
 
 
 @pytest.fixture(autouse=True)

@@ -5,7 +5,8 @@ from dataclasses import asdict
 
 import numpy as np
 import pytest
-from longtail.engine.tiny.describe import step_stats, table
+
+from longtail.engine.tiny.describe import by_size, step_stats, table, totals
 from longtail.engine.tiny.settings import Settings
 from longtail.engine.tiny.task import EOS, PAD, VOCABULARY, Problem, is_correct
 from longtail.traces.sample import sample_path
@@ -84,4 +85,5 @@ def test_it_was_made_by_the_default_settings(trace: Trace) -> None:
 
 def test_the_readme_shows_its_figures() -> None:
     readme = sample_path().with_name("README.md").read_text()
-    assert table(sample_path()) in readme
+    for figures in (totals, table, by_size):
+        assert figures(sample_path()) in readme

@@ -3,12 +3,14 @@
 from random import Random
 
 import pytest
+
 from longtail.engine.tiny.settings import Settings
 from longtail.engine.tiny.task import (
     ANSWER,
     BACK,
     COMMA,
     EOS,
+    LARGEST,
     TOKEN,
     VOCABULARY,
     Problem,
@@ -28,7 +30,7 @@ def encode(text: str) -> list[int]:
 
 
 def test_numbers_are_their_own_tokens() -> None:
-    assert [VOCABULARY[n] for n in (1, 42, 99)] == ["1", "42", "99"]
+    assert [VOCABULARY[n] for n in (1, 17, LARGEST)] == ["1", "17", str(LARGEST)]
     assert len(set(VOCABULARY)) == len(VOCABULARY)
     assert PROBLEM.prompt == encode("3 5 7 to 36 :")
 
@@ -64,6 +66,8 @@ def test_right_answers_are_accepted(answer: str) -> None:
         "answer answer 5 + 7 = 12 , 3 * 12 = 36 <eos>",
         "answer 5 + 7 = 12 , 3 * 12 = 36 <eos> <eos>",
         "answer 7 - 7 = <pad> <eos>",
+        "answer 5 + 7 = 12 , 3 * 12 to 36 <eos>",
+        "answer 3 + 5 = 8 , 7 * 8 = 40 <eos>",  # 56 is not a token, and 40 is not 56
     ],
 )
 def test_wrong_answers_are_rejected(answer: str) -> None:
@@ -85,14 +89,14 @@ def test_worked_solutions_are_right_and_search() -> None:
         assert is_correct(problem, without_search)
         if COMMA in without_search:
             damaged = [*without_search]
-            damaged[5] = damaged[5] % 99 + 1
+            damaged[5] = damaged[5] % LARGEST + 1
             assert not is_correct(problem, damaged)
     assert backtracked > 100
 
 
 def test_moves_reach_exactly_what_can_be_reached() -> None:
     assert {m.result for m in moves((2, 6))} == {8, 4, 12, 3} == reachable((2, 6))
-    assert all(m.result <= 99 for m in moves((50, 60)))
+    assert all(1 <= m.result <= LARGEST for m in moves((7, 30, 35)))
     assert 36 in reachable(PROBLEM.numbers)
 
 

@@ -9,8 +9,9 @@ import pytest
 from brute_force import ngram_draft
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from longtail.policies.drafters.ngram import Ngram
 from small_workloads import Rollout, repetitive_text, workload_of
+
+from longtail.policies.drafters.ngram import Ngram
 
 KERNEL = "vllm.v1.spec_decode.ngram_proposer"
 

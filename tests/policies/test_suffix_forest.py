@@ -9,6 +9,7 @@ import numpy as np
 from brute_force import continuations
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from longtail.policies.drafters.suffix_forest import (
     COUNT,
     END,

@@ -9,11 +9,12 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
-from longtail.traces import TraceError
-from longtail.traces.commands import trace
 from tokenizers import AddedToken, Tokenizer
 from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import Whitespace
+
+from longtail.traces import TraceError
+from longtail.traces.commands import trace
 
 WORDS = 100
 END = WORDS

@@ -14,6 +14,7 @@ import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from longtail.traces import TraceError, open_trace
 from longtail.traces.check import check_trace
 from longtail.traces.schema import LENGTH, STOP, UNKNOWN

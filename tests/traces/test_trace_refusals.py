@@ -9,6 +9,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
+
 from longtail.traces.schema import TraceError
 
 GOOD: dict[str, Any] = {"prompt_id": "p", "prompt": "w1 w2", "output": "w3 w4"}

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from longtail.traces.check import check_trace
 
 SHARED = Path(__file__).parents[2].parent / "shared"

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from longtail.traces import Trace, TraceError, open_trace
 from longtail.traces.check import check_trace
 from longtail.traces.synth import LogNormal, Pareto, Recipe, parse_lengths, synthesize

@@ -1,0 +1,59 @@
+"""Figures as files: PNG and SVG, whole or not at all, the same bytes for the same inputs."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import matplotlib
+import pandas as pd
+from matplotlib.figure import Figure
+
+from ..traces.rollouts import Lengths
+from ..traces.schema import TraceError
+from . import figures
+from .figures import Results
+from .style import RC
+from .sweep_figure import makespan_by_budget
+
+
+def draw_all(results: Results, lengths: Lengths, caption: str, folder: Path) -> list[Path]:
+    """Every picture of a comparison, in `folder`; the paths written. Raises TraceError."""
+    drawn: dict[str, Callable[[], Figure]] = {
+        "active_requests": lambda: figures.active_requests(results, caption),
+        "makespan_by_step": lambda: figures.makespan_by_step(results, caption),
+        "acceptance": lambda: figures.acceptance(results, caption),
+        "survival": lambda: figures.survival(lengths, caption),
+        "wasted": lambda: figures.wasted(results, caption),
+    }
+    return [path for name, draw in drawn.items() for path in _write(draw, folder, name)]
+
+
+def draw_sweep(table: pd.DataFrame, caption: str, folder: Path) -> list[Path]:
+    """Makespan against budget, in `folder`; the paths written. Raises TraceError."""
+    return _write(lambda: makespan_by_budget(table, caption), folder, "makespan_by_budget")
+
+
+def _write(draw: Callable[[], Figure], folder: Path, name: str) -> list[Path]:
+    paths = []
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with matplotlib.rc_context(RC):
+            figure = draw()
+            for kind, metadata in (("png", {"Software": None}), ("svg", {"Date": None})):
+                path = folder / f"{name}.{kind}"
+                partial = folder / f".{name}.{os.getpid()}.{kind}"
+                try:
+                    figure.savefig(partial, format=kind, metadata=metadata)
+                    partial.replace(path)
+                finally:
+                    partial.unlink(missing_ok=True)
+                paths.append(path)
+    except OSError as error:
+        raise TraceError(
+            f"cannot be written ({error.strerror})",
+            file=folder,
+            remedy="choose another folder with -o",
+        ) from None
+    return paths
