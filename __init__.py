@@ -21,9 +21,9 @@ __all__ = ["read_trace", "sample_path", "simulate", "sweep"]
 
 def read_trace(path: str | Path) -> Trace:
     """Open a stored trace, or the bundled one by the name `sample`; raises TraceError."""
-    from .traces import open_trace, sample_path
+    from .traces import find_trace, open_trace
 
-    return open_trace(sample_path() if str(path) == "sample" else path)
+    return open_trace(find_trace(path))
 
 
 def sample_path() -> Path:

@@ -376,10 +376,11 @@ def _is_trace(path: Path) -> bool:
 
 def _workload(name: str, cap: int | None, steps: list[int] | None) -> Any:
     from .sim.workload import Workload
-    from .traces import open_trace, sample_path
+    from .traces import find_trace, open_trace
 
-    path = sample_path() if name == "sample" else Path(name)
-    return Workload.from_trace(open_trace(path), cap=cap, last_step=max(steps) if steps else None)
+    return Workload.from_trace(
+        open_trace(find_trace(name)), cap=cap, last_step=max(steps) if steps else None
+    )
 
 
 def _caption(workload: Any) -> str:

@@ -14,7 +14,12 @@ from ..sim.latency.presets import LATENCIES, PRESETS
 from ..sim.simulate import Result
 from ..sim.workload import Workload
 
-SUPPOSED = "simulated seconds, a published prior unless you calibrated it"
+SUPPOSED = "simulated seconds; latency, a published prior"
+LEGEND = (
+    "gain: tokens per request and forward; drafted: draft tokens per output token;\n"
+    "wasted: share of those rejected; tail: seconds after 90 % of the requests are done;\n"
+    "regret: makespan over this drafter's clairvoyant one"
+)
 WIDTH = 110  # columns, where the output is no terminal
 
 
@@ -40,7 +45,7 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[str]], title: str | No
     """A table whose first column is text and whose others are numbers."""
     made = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
     for i, name in enumerate(columns):
-        made.add_column(name, justify="right" if i else "left", no_wrap=True)
+        made.add_column(name, justify="right" if i else "left", no_wrap=i > 0, overflow="fold")
     for row in rows:
         made.add_row(*row)
     return made
@@ -52,7 +57,7 @@ def show_comparison(results: Mapping[str, Result], title: str) -> None:
     base = next(iter(results.values()))
     out.print(title, style="bold")
     latency = base.setup.row["latency"]
-    out.print(f"latency {latency}: {SUPPOSED}")
+    out.print(f"{SUPPOSED}: {latency}")
     rows = []
     for name, result in results.items():
         drafted, tokens = result.total("draft_tokens"), result.total("output_tokens")
@@ -75,8 +80,9 @@ def show_comparison(results: Mapping[str, Result], title: str) -> None:
         (f"perfect drafts of {best.setup.drafter.longest_draft}", best.perfect_s),
     ):
         rows.append([name, f"{seconds:.1f}", f"{base.makespan_s / seconds:.2f}x", *[""] * 6])
-    columns = ["policy", "makespan s", "speed-up", "forwards", "tokens/forward", "drafted/token"]
-    out.print(table([*columns, "wasted", "tail s", "regret"], rows))
+    columns = ["policy", "makespan s", "speed-up", "forwards", "gain", "drafted", "wasted"]
+    out.print(table([*columns, "tail s", "regret"], rows))
+    out.print(LEGEND, style="dim")
 
 
 def _gain(result: Result) -> float:

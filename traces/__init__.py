@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .rollouts import Lengths, Rollouts, Tokens
-    from .sample import sample_path
+    from .sample import find_trace, sample_path
     from .schema import TraceError, TraceMeta
     from .store import Trace, open_trace
     from .writer import TraceWriter, rollout_table
@@ -18,6 +18,7 @@ _HOMES = {
     "Lengths": "rollouts",
     "Rollouts": "rollouts",
     "Tokens": "rollouts",
+    "find_trace": "sample",
     "sample_path": "sample",
     "TraceError": "schema",
     "TraceMeta": "schema",
@@ -35,6 +36,7 @@ __all__ = [
     "TraceError",
     "TraceMeta",
     "TraceWriter",
+    "find_trace",
     "open_trace",
     "rollout_table",
     "sample_path",

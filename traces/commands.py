@@ -165,10 +165,11 @@ def import_lengths(
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on standard output.")
 def info(path: str, as_json: bool) -> None:
     """Counts, length quantiles, tails, finish reasons and provenance of a trace."""
+    from .sample import find_trace
     from .store import open_trace
     from .summary import summarize
 
-    summary = summarize(open_trace(path))
+    summary = summarize(open_trace(find_trace(path)))
     if as_json:
         click.echo(json.dumps(summary))
         return
@@ -182,8 +183,9 @@ def info(path: str, as_json: bool) -> None:
 def check(path: str) -> None:
     """Read a trace to its last token and hold it against every rule of the format."""
     from .check import check_trace
+    from .sample import find_trace
 
-    found = check_trace(path)
+    found = check_trace(find_trace(path))
     click.echo(f"{path}: {found.n_rollouts:,} rollouts in order ({found.meta.origin})")
 
 
