@@ -156,18 +156,20 @@ def survival(lengths: Lengths, caption: str) -> Figure:
         drawstyle="steps-pre",
         label="all RL steps",
     )
-    for q, name, side in ((0.5, "median", "right"), (0.9, "p90", "right"), (0.99, "p99", "right")):
-        x = np.quantile(lengths.output_len, q)
-        axes.plot(x, 1 - q, "o", color=COLOURS[4], markersize=5)
-        axes.annotate(
-            f"{name} {x:,.0f}",
-            (x, 1 - q),
-            xytext=(-8, -4),
-            textcoords="offset points",
-            ha=side,
-            va="top",
-            fontsize=9,
-        )
+    for q, name in ((0.5, "median"), (0.9, "p90"), (0.99, "p99")):
+        x = float(np.quantile(lengths.output_len, q))
+        share = float((lengths.output_len >= x).mean())
+        axes.plot(x, share, "o", color=COLOURS[4], markersize=5)
+        if x < lengths.output_len.max():
+            axes.annotate(
+                f"{name} {x:,.0f}",
+                (x, share),
+                xytext=(-8, -4),
+                textcoords="offset points",
+                ha="right",
+                va="top",
+                fontsize=9,
+            )
     longest = int(lengths.output_len.max())
     axes.axvline(longest, color="#888888", linewidth=0.8)
     cut = int(lengths.capped.sum())
@@ -189,7 +191,7 @@ def survival(lengths: Lengths, caption: str) -> Figure:
         yscale="log",
         xlabel="output length x [tokens]",
         ylabel="share of rollouts at least x long",
-        ylim=(0.5 / len(lengths), 1.3),
+        ylim=(0.4 * float((lengths.output_len == longest).mean()), 1.3),
     )
     _plain_numbers(axes)
     axes.legend(loc="lower left", fontsize=9)

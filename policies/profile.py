@@ -36,8 +36,15 @@ class Profile:
         )
 
     def clairvoyant(self) -> Profile:
-        """The same drafter with every draft cut exactly where it would be rejected."""
-        return Profile(self.matched, self.matched, self.offsets)
+        """The same drafter with no token drafted in vain, and as few forwards as can be.
+
+        Drafts are cut where they would be rejected, before the end token (it comes for free), and
+        earlier where the draft at the place then reached gets further: taking all that matches is
+        not always best.
+        """
+        best = np.zeros_like(self.drafted)
+        _fewest_forwards(self.matched, self.offsets, best)
+        return Profile(best, best, self.offsets)
 
     @cached_property
     def walks(self) -> np.ndarray:
@@ -57,7 +64,7 @@ def blank_profile(output_len: np.ndarray) -> Profile:
 
 
 def perfect_profile(output_len: np.ndarray, k: int) -> Profile:
-    """Every draft has k tokens, or what is left, and all of them match."""
+    """Every draft has k tokens, or what is left before the end token, and all of them match."""
     profile = blank_profile(output_len)
     _fill_perfect(profile.offsets, k, profile.drafted)
     return Profile(profile.drafted, profile.drafted, profile.offsets)
@@ -68,7 +75,26 @@ def _fill_perfect(offsets, k, drafted):
     for i in range(len(offsets) - 1):
         length = offsets[i + 1] - offsets[i]
         for g in range(1, length):
-            drafted[offsets[i] + g] = min(k, length - g)
+            drafted[offsets[i] + g] = min(k, length - g - 1)
+
+
+@jit()
+def _fewest_forwards(matched, offsets, best):
+    # forwards left from position g: f(g) = 1 + min over j <= matched[g] of f(g + j + 1)
+    longest = 0
+    for i in range(len(offsets) - 1):
+        longest = max(longest, offsets[i + 1] - offsets[i])
+    left = np.zeros(longest + 1, np.int32)
+    for i in range(len(offsets) - 1):
+        begin, length = offsets[i], offsets[i + 1] - offsets[i]
+        left[length] = 0
+        for g in range(length - 1, 0, -1):
+            pick = 0
+            for j in range(1, min(np.int64(matched[begin + g]), length - g - 1) + 1):
+                if left[g + j + 1] <= left[g + pick + 1]:
+                    pick = j
+            best[begin + g] = pick
+            left[g] = left[g + pick + 1] + 1
 
 
 @jit()

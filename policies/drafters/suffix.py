@@ -175,6 +175,13 @@ def _profile_problem(
                 )
                 own_length += 1
         match[0], at[0] = root, 0
+        if scope & 1:  # the context is prompt and output, all but its first token
+            prompt = prompt_of[row]
+            last = prompt_offsets[prompt + 1]
+            for i in range(max(prompt_offsets[prompt] + 1, last - depth + 1), last):
+                matches = follow(
+                    history, root, text, 0, match, at, matches, prompt_tokens[i], depth
+                )
         for g in range(1, length):
             token = output_tokens[begin + g - 1]
             picked, size, score = 0, 0, np.float32(0.0)

@@ -170,13 +170,14 @@ class LiveSuffix:
         self._began += 1
         self._forest = reserve(self._forest, 1)
         own_root = new_root(self._forest)
-        self._rows[r] = (0, 0, own_root, 1, -1, 1)  # history is not matched with the prompt
+        self._rows[r] = (0, 0, own_root, 1, -1, 1)
         self._room[r] = 0
         self._nodes[r, ACTIVE, 0] = own_root
-        self.extend([request], [prompt])
+        self.extend([request], [prompt[:1]])  # a match never begins with the first token of all
         root = self._roots.get(prompt_id, -1)
         self._rows[r, ROOT] = root
         self._nodes[r, MATCH, 0], self._nodes[r, AT, 0] = root, 0
+        self.extend([request], [prompt[1:]])
 
     def extend(self, requests: Sequence[Hashable], tokens: Sequence[np.ndarray]) -> None:
         """What each request has just generated, int32[any number]."""

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import brute_force
-import numpy as np
 import pytest
 from brute_force import Request, ngram_draft, suffix_draft
 from hypothesis import event, given, settings
@@ -41,8 +40,7 @@ class Case:
 
 
 def draft_by_definition(drafter: Any, r: Request) -> list[int]:
-    output = r.output[: r.generated]
-    text = r.prompt + output
+    text = r.prompt + r.output[: r.generated]
     if isinstance(drafter, Ngram):
         return ngram_draft(text, drafter.min, drafter.max, drafter.k)
     if not isinstance(drafter, Suffix):
@@ -52,7 +50,7 @@ def draft_by_definition(drafter: Any, r: Request) -> list[int]:
     if drafter.scope != "problem":
         picks.append(suffix_draft(text, [text], *options))
     if drafter.scope != "own":
-        picks.append(suffix_draft(output, r.history, *options))
+        picks.append(suffix_draft(text[1:], r.history, *options))  # all but the first token
     return max(picks, key=lambda pick: pick[0])[1]  # the first of equals: own text
 
 
@@ -222,7 +220,7 @@ def build(drafter: str, budget: str, draw: Callable[..., Any]) -> Case:
 
 @pytest.mark.parametrize("budget", BUDGETS)
 @pytest.mark.parametrize("drafter", DRAFTERS)
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(data=st.data())
 def test_same_as_brute_force(drafter: str, budget: str, data: st.DataObject) -> None:
     case = build(drafter, budget, lambda low, high: data.draw(st.integers(low, high)))
@@ -279,6 +277,7 @@ def test_das_spends_what_it_was_granted() -> None:
     assert result.draft_tokens == int(0.3333333 * (result.forwards - 1) + 1e-9)
 
 
-def test_brute_force_is_short() -> None:
-    assert len(Path(brute_force.__file__).read_text().splitlines()) < 100
-    assert np.float32(0.1) != 0.1  # it counts in single precision, as the drafter does
+def test_brute_force_is_short_and_alone() -> None:
+    text = Path(brute_force.__file__).read_text()
+    assert len(text.splitlines()) < 100
+    assert "longtail" not in text

@@ -30,8 +30,8 @@ SPECS = [
 
 def definition(drafter: Any, rollouts: list[Rollout], which: int, g: int) -> list[int]:
     rollout = rollouts[which]
-    output = rollout.output[:g]
-    text = rollout.prompt + output
+
+    text = rollout.prompt + rollout.output[:g]
     if drafter.name == "ngram":
         return ngram_draft(text, drafter.min, drafter.max, drafter.k)
     past = [
@@ -45,7 +45,7 @@ def definition(drafter: Any, rollouts: list[Rollout], which: int, g: int) -> lis
     own = suffix_draft(text, [text], *options) if drafter.scope != "problem" else (0.0, [])
     if drafter.scope == "own":
         return own[1]
-    problem = suffix_draft(output, past, *options)
+    problem = suffix_draft(text[1:], past, *options)
     return problem[1] if problem[0] > own[0] else own[1]
 
 
