@@ -9,8 +9,10 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from ..sim.grid import Grid
 from ..sim.limits import Limits
 from ..sim.simulate import Bounds, Result, Setup, simulate, simulate_bounds
+from ..sim.sweep import sweep
 from ..sim.workload import Workload
 from ..traces import open_trace, sample_path
 
@@ -22,6 +24,10 @@ POLICIES = (
     "suffix:scope=both/unlimited",
     "suffix:scope=both/fixed:k=2",
     "suffix:scope=both/das",
+)
+BUDGETS_SWEPT = Grid(
+    drafter=["none", "suffix:scope=own+problem+both"],
+    budget=["fixed:k=1+2+4+8", "unlimited", "das"],
 )
 
 
@@ -58,7 +64,7 @@ def compare(
 
 def run_demo(folder: Path) -> dict[str, Result]:
     """Compare POLICIES on the bundled sample, print the table, write the pictures to `folder`."""
-    from .plots import draw_all
+    from .plots import draw_all, draw_sweep
     from .show import caption, show_comparison
 
     began = time.perf_counter()
@@ -66,6 +72,7 @@ def run_demo(folder: Path) -> dict[str, Result]:
     results = compare(workload, POLICIES)
     show_comparison(results, caption(workload))
     paths = draw_all(results, workload.lengths, caption(workload), folder)
+    paths += draw_sweep(sweep(workload, BUDGETS_SWEPT.setups()), caption(workload), folder)
     print(f"\n{len(paths)} pictures in {folder}/ ({time.perf_counter() - began:.1f} s):")
     for path in paths:
         if path.suffix == ".png":

@@ -10,7 +10,7 @@ import matplotlib
 import pandas as pd
 from matplotlib.figure import Figure
 
-from ..policies.registry import spec_of
+from ..policies.registry import brief
 from ..traces.rollouts import Lengths
 from ..traces.schema import TraceError
 from . import figures
@@ -22,7 +22,7 @@ from .sweep_figure import makespan_by_budget
 def draw_all(results: Results, lengths: Lengths, caption: str, folder: Path) -> list[Path]:
     """Every picture of a comparison, in `folder`; the paths written. Raises TraceError."""
     supposed = next(iter(results.values())).setup
-    caption += f"; {spec_of(supposed.latency)}"
+    caption += f"; latency {brief(supposed.latency)}"
     drawn: dict[str, Callable[[], Figure]] = {
         "active_requests": lambda: figures.active_requests(results, caption),
         "makespan_by_step": lambda: figures.makespan_by_step(results, caption),
