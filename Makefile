@@ -41,9 +41,9 @@ $(VENV)/.dev: pyproject.toml | $(BIN)/python
 $(VENV)/.peers: | $(VENV)/.core
 	@( $(PIP) torch==2.13.0 && $(PIP) nanobind==2.9.2 cmake ninja wheel setuptools \
 	  && $(PIP) --no-deps grpcio-tools \
-	  && PATH="$(CURDIR)/$(BIN):$$PATH" $(PIP) --no-build-isolation --no-deps arctic-inference==0.3.0 ) \
+	  && PATH="$(CURDIR)/$(BIN):$$PATH" $(PIP) --no-build-isolation --no-deps arctic-inference==0.3.0 \
+	  && touch $@ ) \
 	|| echo "torch or arctic-inference could not be installed: the tests that need them are skipped"
-	@touch $@
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info longtail-demo

@@ -34,7 +34,12 @@ def sample_path() -> Path:
 
 
 def simulate(
-    trace: str | Path | Trace, *, rl_steps: list[int] | None = None, log: bool = False, **setup: Any
+    trace: str | Path | Trace,
+    *,
+    rl_steps: list[int] | None = None,
+    cap: int | None = None,
+    log: bool = False,
+    **setup: Any,
 ) -> Result:
     """Simulate a trace under one configuration.
 
@@ -47,7 +52,7 @@ def simulate(
     from .sim.workload import Workload
 
     opened = read_trace(trace) if isinstance(trace, (str, Path)) else trace
-    load = Workload.from_trace(opened, last_step=max(rl_steps) if rl_steps else None)
+    load = Workload.from_trace(opened, cap=cap, rl_steps=rl_steps)
     return run(load, Setup.of(**setup), rl_steps=rl_steps, log=log)
 
 
@@ -55,6 +60,7 @@ def sweep(
     trace: str | Path | Trace,
     *,
     rl_steps: list[int] | None = None,
+    cap: int | None = None,
     jobs: int | None = None,
     **grid: Any,
 ) -> Any:
@@ -64,4 +70,6 @@ def sweep(
     from .sim.workload import Workload
 
     opened = read_trace(trace) if isinstance(trace, (str, Path)) else trace
-    return run(Workload.from_trace(opened), Grid(**grid).setups(), rl_steps=rl_steps, jobs=jobs)
+    load = Workload.from_trace(opened, cap=cap, rl_steps=rl_steps)
+    grid = {k: [v] if isinstance(v, (str, int, dict)) else v for k, v in grid.items()}
+    return run(load, Grid(**grid).setups(), rl_steps=rl_steps, jobs=jobs)

@@ -3,147 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
-from collections.abc import Callable
+import traceback
 from pathlib import Path
 from typing import Any
 
 import click
 
+from .options import LIMITS, Steps, configuration, trace_or_config
 from .traces.commands import trace as trace_group
-
-LIMITS = ("max_num_seqs", "max_num_batched_tokens", "kv_tokens", "block_size", "replicas")
-
-
-class Steps(click.ParamType):
-    """RL steps as `1,3..5`."""
-
-    name = "steps"
-
-    def convert(self, value: Any, param: Any, ctx: Any) -> Any:
-        """A list of ints."""
-        if not isinstance(value, str):
-            return [int(v) for v in value] if isinstance(value, list) else [int(value)]
-        steps: list[int] = []
-        for part in value.split(","):
-            first, dots, last = part.partition("..")
-            try:
-                steps += range(int(first), int(last) + 1) if dots else [int(first)]
-            except ValueError:
-                self.fail(f"'{value}' is not a list of RL steps such as 1,3..5", param, ctx)
-        return steps
-
-
-def _read_config(ctx: click.Context, path: str) -> dict[str, Any]:
-    """A YAML file's options become defaults of the command; those it takes several of, as lists."""
-    from .sim.config import read_config
-
-    params = {p.name: p for p in ctx.command.params if p.name}
-    options = read_config(Path(path), [name for name in params if name != "config"])
-    for name, value in options.items():
-        if getattr(params[name], "multiple", False) and not isinstance(value, list):
-            options[name] = [value]
-    ctx.default_map = options
-    return options
-
-
-def _load_config(ctx: click.Context, param: click.Parameter, value: str | None) -> None:
-    if value:
-        _read_config(ctx, value)
-
-
-def _trace_or_config(ctx: click.Context, param: click.Parameter, value: str) -> str:
-    if not value.endswith((".yaml", ".yml")):
-        return value
-    trace = _read_config(ctx, value).get("trace")
-    if not trace:
-        raise click.UsageError(f"{value} names no trace; add `trace: FILE` to it")
-    return str(trace)
-
-
-def _options(many: bool) -> Callable[[Any], Any]:
-    """The options that make up a configuration; with `many`, each may be given several times."""
-
-    def decorate(command: Any) -> Any:
-        text: dict[str, Any] = {
-            "multiple": many,
-            "metavar": "NAME[:KEY=VALUE,…]",
-            "show_default": True,
-        }
-        number: dict[str, Any] = {"multiple": many, "type": click.IntRange(min=1)}
-        for option in reversed(
-            [
-                click.option(
-                    "--drafter",
-                    default=["none"] if many else "none",
-                    help="What to draft (longtail list drafters).",
-                    **text,
-                ),
-                click.option(
-                    "--budget",
-                    default=["unlimited"] if many else "unlimited",
-                    help="How many draft tokens for whom (longtail list budgets).",
-                    **text,
-                ),
-                click.option(
-                    "--placement",
-                    default=["fcfs"] if many else "fcfs",
-                    help="Which request runs where (longtail list placements).",
-                    **text,
-                ),
-                click.option(
-                    "--latency",
-                    default=["h100-7b"] if many else "h100-7b",
-                    help="Seconds of a forward (longtail list latencies).",
-                    **text,
-                ),
-                click.option(
-                    "--max-num-seqs", help="Requests running at once on a replica.", **number
-                ),
-                click.option("--max-num-batched-tokens", help="Tokens in one forward.", **number),
-                click.option(
-                    "--kv-tokens", help="KV-cache capacity of a replica, in tokens.", **number
-                ),
-                click.option(
-                    "--block-size",
-                    default=[16] if many else 16,
-                    help="Tokens per KV block.",
-                    show_default=True,
-                    **number,
-                ),
-                click.option(
-                    "--replicas",
-                    default=[1] if many else 1,
-                    help="Engine instances.",
-                    show_default=True,
-                    **number,
-                ),
-                click.option(
-                    "--rl-steps",
-                    type=Steps(),
-                    metavar="1,3..5",
-                    help="Only these RL steps; all earlier ones are their history.",
-                ),
-                click.option(
-                    "--cap",
-                    type=click.IntRange(min=1),
-                    metavar="TOKENS",
-                    help="Token cap of requests that were not cut; by default the trace's.",
-                ),
-                click.option(
-                    "--config",
-                    type=click.Path(dir_okay=False),
-                    is_eager=True,
-                    expose_value=False,
-                    callback=_load_config,
-                    help="YAML with the same keys as these options, which win over it.",
-                ),
-            ]
-        ):
-            command = option(command)
-        return command
-
-    return decorate
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -164,7 +33,7 @@ cli.add_command(trace_group)
 
 @cli.command()
 @click.argument("trace")
-@_options(many=False)
+@configuration(many=False)
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on standard output.")
 @click.option(
     "--log",
@@ -180,16 +49,18 @@ def simulate(trace: str, as_json: bool, log_path: str | None, **options: Any) ->
     longtail simulate sample --drafter suffix:scope=both --budget das
     longtail simulate T.parquet --rl-steps 1 --max-num-seqs 256 --json
     """
+    _say_if_compiling(options["drafter"])
     from .analysis.show import show_result
     from .sim.limits import Limits
     from .sim.simulate import Setup
     from .sim.simulate import simulate as run
     from .sim.sweep import write_table
 
+    if log_path:
+        _check_output(Path(log_path))
     steps = options["rl_steps"]
     setup = Setup.of(**_components(options), limits=Limits(*(options[name] for name in LIMITS)))
     workload = _workload(trace, options["cap"], steps)
-    _say_if_compiling()
     with _bar("simulating", len(workload.choose(steps))) as advance:
         result = run(
             workload, setup, rl_steps=steps, log=bool(log_path), progress=lambda step: advance()
@@ -206,8 +77,8 @@ def simulate(trace: str, as_json: bool, log_path: str | None, **options: Any) ->
 
 
 @cli.command()
-@click.argument("trace", metavar="TRACE|CONFIG", is_eager=True, callback=_trace_or_config)
-@_options(many=True)
+@click.argument("trace", metavar="TRACE|CONFIG", is_eager=True, callback=trace_or_config)
+@configuration(many=True)
 @click.option(
     "-o",
     "--output",
@@ -234,6 +105,9 @@ def sweep(
         --budget fixed:k=1+2+4+8 --budget das -o sweep.parquet --plots pictures
     longtail sweep sweep.yaml -o sweep.csv
     """
+    _say_if_compiling(*options["drafter"])
+    if output:
+        _check_output(Path(output))
     from .analysis.show import show_sweep
     from .sim.grid import Grid
     from .sim.sweep import sweep as run
@@ -243,7 +117,6 @@ def sweep(
     grid = Grid(**_components(options), **limits)
     setups = grid.setups()
     workload = _workload(trace, options["cap"], options["rl_steps"])
-    _say_if_compiling()
     with _bar(f"sweeping {len(setups)} points", None) as advance:
         table = run(
             workload,
@@ -288,18 +161,17 @@ def plot(
     longtail plot sweep.parquet -o pictures
     longtail plot T.parquet --policy none --policy suffix/fixed:k=4 --policy suffix/das -o pictures
     """
+    _say_if_compiling("suffix")
     from .analysis.plots import draw_all, draw_sweep
+    from .sim.sweep import is_table, read_table
 
-    if source.endswith(".csv") or (source.endswith(".parquet") and not _is_trace(Path(source))):
-        from .sim.sweep import read_table
-
+    if is_table(Path(source)):
         paths = draw_sweep(read_table(Path(source)), Path(source).name, Path(output))
     else:
         from .analysis.demo import POLICIES, compare
         from .sim.limits import Limits
 
         workload = _workload(source, None, rl_steps)
-        _say_if_compiling()
         results = compare(
             workload,
             policy or POLICIES,
@@ -307,8 +179,7 @@ def plot(
             rl_steps=rl_steps,
             limits=Limits(max_num_seqs=max_num_seqs),
         )
-        rows = workload.lengths
-        paths = draw_all(results, rows, _caption(workload), Path(output))
+        paths = draw_all(results, workload.lengths, _caption(workload), Path(output))
     for path in paths:
         click.echo(path)
 
@@ -335,9 +206,9 @@ def list_(kind: str | None) -> None:
 )
 def demo(output: str) -> None:
     """Replay the bundled recorded sample under several drafters and budgets."""
+    _say_if_compiling("suffix")
     from .analysis.demo import run_demo
 
-    _say_if_compiling()
     run_demo(Path(output))
 
 
@@ -364,23 +235,11 @@ def _components(options: dict[str, Any]) -> dict[str, Any]:
     return {name: options[name] for name in ("drafter", "budget", "latency", "placement")}
 
 
-def _is_trace(path: Path) -> bool:
-    from .traces import TraceError, open_trace
-
-    try:
-        open_trace(path)
-    except TraceError:
-        return False
-    return True
-
-
 def _workload(name: str, cap: int | None, steps: list[int] | None) -> Any:
     from .sim.workload import Workload
     from .traces import find_trace, open_trace
 
-    return Workload.from_trace(
-        open_trace(find_trace(name)), cap=cap, last_step=max(steps) if steps else None
-    )
+    return Workload.from_trace(open_trace(find_trace(name)), cap=cap, rl_steps=steps)
 
 
 def _caption(workload: Any) -> str:
@@ -389,11 +248,23 @@ def _caption(workload: Any) -> str:
     return caption(workload)
 
 
-def _say_if_compiling() -> None:
+def _say_if_compiling(*drafters: str) -> None:
+    """Before anything compiled is imported: importing it is what compiles."""
     from .policies.compiled import is_cold
 
-    if is_cold():
+    parts = ["run"] + ["_profile_problem"] * any(d.startswith("suffix") for d in drafters)
+    if is_cold(*parts):
         click.echo("Compiling the decode loop and the drafters, once (about 10 s) …", err=True)
+
+
+def _check_output(path: Path) -> None:
+    """Refuse a table that could not be written before the work, not after it."""
+    from .traces import TraceError
+
+    if path.suffix not in {".parquet", ".csv"}:
+        raise TraceError("unknown kind of table", file=path, remedy="end it in .parquet or .csv")
+    if not path.parent.is_dir():
+        raise TraceError("no such folder", file=path.parent, remedy="make it, or choose another")
 
 
 def _bar(label: str, total: int | None) -> Any:
@@ -403,7 +274,9 @@ def _bar(label: str, total: int | None) -> Any:
 
 
 def main() -> None:
-    """Entry point: unusable input is one line on standard error and exit code 2."""
+    """Entry point. Unusable input is one line on standard error and exit code 2, a result that
+    does not add up exit code 1; a fault of this program shows its traceback and exits with 70.
+    """
     from .policies.registry import ComponentError
     from .traces.schema import TraceError
 
@@ -411,16 +284,21 @@ def main() -> None:
         cli(standalone_mode=False)
     except click.exceptions.Exit as leaving:
         sys.exit(leaving.exit_code)
-    except click.ClickException as error:
-        error.show()
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message(), err=True)
         sys.exit(2)
-    except click.Abort:
+    except (click.ClickException, TraceError, ComponentError) as error:
+        text = error.format_message() if isinstance(error, click.ClickException) else str(error)
+        click.echo(f"error: {' '.join(text.split())}", err=True)
+        sys.exit(2)
+    except (click.Abort, KeyboardInterrupt):
         sys.exit(130)
-    except (TraceError, ComponentError) as error:
-        click.echo(f"error: {error}", err=True)
-        sys.exit(2)
+    except BrokenPipeError:  # whoever read has read enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
     except Exception as error:
         if type(error).__name__ == "ConservationError":
             click.echo(f"error: {error}", err=True)
             sys.exit(1)
-        raise
+        traceback.print_exc()
+        sys.exit(70)

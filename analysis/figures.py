@@ -13,8 +13,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 
-from ..sim.decode import POSITION_BIN
 from ..sim.simulate import Result
+from ..sim.state import POSITION_BIN
 from ..sim.step import StepResult
 from ..traces.rollouts import Lengths
 from .style import COLOURS, look, new_figure

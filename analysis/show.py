@@ -65,7 +65,7 @@ def show_comparison(results: Mapping[str, Result], title: str) -> None:
             [
                 name,
                 f"{result.makespan_s:.1f}",
-                f"{base.makespan_s / result.makespan_s:.2f}x",
+                _times(base.makespan_s, result.makespan_s),
                 f"{result.total('forwards'):,}",
                 f"{_gain(result):.2f}",
                 f"{drafted / tokens:.2f}",
@@ -79,7 +79,7 @@ def show_comparison(results: Mapping[str, Result], title: str) -> None:
         (f"clairvoyant, {brief(best.setup.drafter)}", best.clairvoyant_s),
         (f"perfect drafts of {best.setup.drafter.longest_draft}", best.perfect_s),
     ):
-        rows.append([name, f"{seconds:.1f}", f"{base.makespan_s / seconds:.2f}x", *[""] * 6])
+        rows.append([name, f"{seconds:.1f}", _times(base.makespan_s, seconds), *[""] * 6])
     columns = ["policy", "makespan s", "speed-up", "forwards", "gain", "drafted", "wasted"]
     out.print(table([*columns, "tail s", "regret"], rows))
     out.print(LEGEND, style="dim")
@@ -148,7 +148,7 @@ def show_sweep(points: pd.DataFrame, title: str, best: int = 20) -> None:
             f"{p['tail_s']:.2f}",
             f"{p['forwards']:,}",
             _wasted(p["draft_tokens"], p["accepted_tokens"]),
-            f"{p['makespan_s'] / p['clairvoyant_s'] - 1:.1%}",
+            _over(p["makespan_s"], p["clairvoyant_s"]),
         ]
         for p in ranked.head(best).to_dict("records")
     ]
@@ -197,6 +197,14 @@ def _brief(column: str, value: object) -> str:
     if column in kinds:
         return brief(kinds[column].make(str(value)))
     return f"{column}={value}"
+
+
+def _times(before: float, after: float) -> str:
+    return f"{before / after:.2f}x" if after else "-"
+
+
+def _over(seconds: float, bound: float) -> str:
+    return f"{seconds / bound - 1:.1%}" if bound else "-"
 
 
 def _wasted(drafted: int, accepted: int) -> str:

@@ -26,6 +26,7 @@ def makespan_by_budget(table: pd.DataFrame, caption: str) -> Figure:
         "max_num_seqs",
         "max_num_batched_tokens",
         "kv_tokens",
+        "block_size",
         "replicas",
     ]
     configuration = table[rest].astype(str).fillna("unlimited")

@@ -27,7 +27,7 @@ class Batch(NamedTuple):
     forwards: np.ndarray  # int32[N]: forwards that gave it tokens so far
     drafted: np.ndarray  # int32[N]: draft tokens verified so far
     accepted: np.ndarray  # int32[N]: of which accepted
-    counts: np.ndarray  # int64[4]: decoding, waiting, prefilling, KV tokens held
+    counts: np.ndarray  # int64[4]: decoding, waiting, prefilling, tokens of all running
 
 
 class Plan(NamedTuple):

@@ -7,6 +7,7 @@ of `policies` and `sim`, and a change anywhere begins a new one.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import os
@@ -30,28 +31,28 @@ def cache_folder() -> Path:
         for source in sorted((package / room).rglob("*.py")):
             digest.update(source.relative_to(package).as_posix().encode() + b"\0")
             digest.update(source.read_bytes() + b"\0")
-    base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "longtail" / "numba"
+    name = digest.hexdigest()[:16]
     try:
-        base.mkdir(parents=True, exist_ok=True)
-        writable = os.access(base, os.W_OK)
-    except OSError:
-        writable = False
-    if not writable:
-        return (
-            Path(tempfile.gettempdir()) / f"longtail-numba-{os.getuid()}" / digest.hexdigest()[:16]
+        base = (
+            Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "longtail" / "numba"
         )
-    folder = base / digest.hexdigest()[:16]
-    if not folder.exists():
-        old = sorted((p for p in base.iterdir() if p.is_dir()), key=lambda p: p.stat().st_mtime)
-        for stale in old[: max(0, len(old) - KEPT + 1)]:
-            shutil.rmtree(stale, ignore_errors=True)
-    return folder
+        base.mkdir(parents=True, exist_ok=True)
+        if not os.access(base, os.W_OK):
+            raise PermissionError(base)
+    except (OSError, RuntimeError):  # no home to write to: compile anew each time
+        return Path(tempfile.mkdtemp(prefix="longtail-numba-"))
+    if not (base / name).exists():
+        with contextlib.suppress(OSError):  # another process may be deleting the same ones
+            old = sorted((p for p in base.iterdir() if p.is_dir()), key=lambda p: p.stat().st_mtime)
+            for stale in old[: max(0, len(old) - KEPT + 1)]:
+                shutil.rmtree(stale, ignore_errors=True)
+    return base / name
 
 
-def is_cold() -> bool:
-    """Whether nothing has been compiled yet, so that the first use will take seconds."""
+def is_cold(*functions: str) -> bool:
+    """Whether one of these functions is not compiled yet, so that its first use takes seconds."""
     folder = cache_folder()
-    return not folder.exists() or not any(folder.rglob("*.nbi"))
+    return any(not any(folder.rglob(f"*.{name}-*.nbi")) for name in functions)
 
 
 def jit(*signature: Any, **options: Any) -> Callable[..., Any]:

@@ -9,6 +9,7 @@ import dataclasses
 import difflib
 import importlib
 import inspect
+import math
 import pkgutil
 from collections.abc import Mapping
 from typing import Any
@@ -167,6 +168,8 @@ def _convert(value: Any, field: dataclasses.Field, where: str) -> Any:
                 raise ValueError
         else:
             converted = kind(value)
+            if kind is float and not math.isfinite(converted):
+                raise ValueError
     except (TypeError, ValueError):
         raise ComponentError(f"{where}: '{value}' is not {KINDS[kind]}") from None
     choices = field.metadata.get("choices")

@@ -13,70 +13,45 @@ Acceptance, for a draft of d tokens of which the first m equal the recorded ones
 accepted and one more token comes for free, unless the last accepted one was the rollout's end.
 """
 
-from typing import NamedTuple
-
 import numpy as np
 from numba import types
 
-from ..policies.batch import (
-    BATCH,
-    DECODING,
-    KV_TOKENS,
-    PLAN,
-    PREFILLING,
-    RULE,
-    WAITING,
-)
+from ..policies.batch import BATCH, DECODING, KV_TOKENS, PLAN, PREFILLING, RULE, WAITING
 from ..policies.compiled import jit
 from .latency import LATENCY
-
-QUEUED, PREFILL, DECODE, DONE = range(4)  # phase of a request
-# state.n
-RUNNING, HEAD, TAIL, FREE, FORWARDS, TOKENS, DRAFTED, ACCEPTED, PREEMPTED, LOGGED, IN_PREFILL = (
-    range(11)
+from .state import (
+    ACCEPTED,
+    BLOCK,
+    BLOCKS,
+    DECODE,
+    DONE,
+    DRAFTED,
+    F8,
+    FORWARD_TOKENS,
+    FORWARDS,
+    FREE,
+    HEAD,
+    I8,
+    IDLE,
+    IN_PREFILL,
+    LOG,
+    LOG_FULL,
+    LOGGED,
+    LONGEST_DRAFT,
+    OFFSETS,
+    POSITION_BIN,
+    PREEMPTED,
+    PREFILL,
+    QUEUED,
+    RUNNING,
+    SEATS,
+    STATE,
+    TAIL,
+    TOKENS,
+    U1,
+    UNLIMITED,
+    UNTIL,
 )
-# limits
-SEATS, FORWARD_TOKENS, BLOCK, LONGEST_DRAFT, BLOCKS = range(5)
-UNLIMITED = 1 << 60
-# columns of the log
-LOG_COLUMNS = ("running", "waiting", "tokens", "requests", "drafted", "accepted", "kv_tokens")
-POSITION_BIN = 128  # output tokens
-# why the loop came back
-IDLE, UNTIL, LOG_FULL = range(3)
-
-
-class State(NamedTuple):
-    """One replica's requests and queues; N requests in all."""
-
-    output_len: np.ndarray  # int32[N]: recorded, end token included
-    computed: np.ndarray  # int32[N]: prefill tokens in the KV cache (prefilling requests)
-    blocks: np.ndarray  # int32[N]: KV blocks held
-    phase: np.ndarray  # int8[N]
-    scheduled: np.ndarray  # int32[N]: tokens in this forward
-    budget: np.ndarray  # int32[N]: the rule's answer
-    preemptions: np.ndarray  # int32[N]
-    running: np.ndarray  # int32[N]: first n[RUNNING], in order of admission
-    queue: np.ndarray  # int32[N]: n[HEAD]:n[TAIL] wait
-    n: np.ndarray  # int64[11]
-    clock: np.ndarray  # float64[1] s
-    first_s: np.ndarray  # float64[N]: first output token
-    finish_s: np.ndarray  # float64[N]
-
-
-class Log(NamedTuple):
-    """One row per forward, and sums by position in the rollout; without rows nothing is logged."""
-
-    seconds: np.ndarray  # float64[M, 2]: begin, duration
-    counts: np.ndarray  # int64[M, len(LOG_COLUMNS)]
-    positions: np.ndarray  # int64[B, 3]: decode forwards, drafted, accepted at g // POSITION_BIN
-
-
-I4, I8, F8 = types.int32[::1], types.int64[::1], types.float64[::1]
-STATE = types.NamedTuple([I4, I4, I4, types.int8[::1], I4, I4, I4, I4, I4, I8, F8, F8, F8], State)
-LOG = types.NamedTuple([types.float64[:, ::1], types.int64[:, ::1], types.int64[:, ::1]], Log)
-# Profiles may be views of read-only memory shared between processes.
-U1 = types.Array(types.uint8, 1, "C", readonly=True)
-OFFSETS = types.Array(types.int64, 1, "C", readonly=True)
 
 
 @jit()
@@ -184,6 +159,9 @@ def _decode_forwards(
     free = state.n[FREE]
     done, tokens, sum_drafted, sum_accepted = 0, 0, 0, 0
     finished = False
+    held = 0
+    for j in range(n):
+        held += prompt_len[slots[j]] + generated[slots[j]]
     counts[WAITING] = waiting
     counts[PREFILLING] = 0
     while n > 0 and clock < until_s and n * margin <= free and not (finished and waiting > 0):
@@ -191,6 +169,7 @@ def _decode_forwards(
         if logging and state.n[LOGGED] == len(log.seconds):
             break
         counts[DECODING] = n
+        counts[KV_TOKENS] = held
         rule(batch, plan, budget)
         total, good, kv = 0, 0, 0
         for j in range(n):
@@ -208,6 +187,7 @@ def _decode_forwards(
             all_accepted[i] += a
             total += d
             good += a
+            held += gain
             reach = prompt_len[i] + g + d
             kv += reach
             finished |= gain == left
@@ -220,7 +200,6 @@ def _decode_forwards(
                 _locate(log, g, d, a)
         begin = clock
         clock = begin + latency(n + total, n, kv, 0, total, params)
-        counts[KV_TOKENS] = kv
         done += 1
         tokens += n + total
         sum_drafted += total
@@ -237,6 +216,7 @@ def _decode_forwards(
                     state.finish_s[i] = clock
                     free += blocks[i]
                     blocks[i] = 0
+                    held -= prompt_len[i] + output_len[i]
                 else:
                     state.running[kept] = i
                     slots[kept] = i
@@ -307,7 +287,6 @@ def _schedule(batch, state, limits, drafted, offsets):
             break
         state.n[FREE] -= need
         state.blocks[i] = need
-        state.computed[i] = 0
         state.scheduled[i] = tokens
         state.phase[i] = PREFILL
         state.n[IN_PREFILL] += 1
@@ -364,7 +343,7 @@ def _forward(batch, plan, state, drafted, matched, offsets, rule, latency, param
             batch.drafted[i] += d
             batch.accepted[i] += a
             good += a
-            if len(log.seconds) > 0:
+            if len(log.seconds) > 0 and limits[LONGEST_DRAFT] > 0:
                 _locate(log, g, d, a)
         else:
             state.computed[i] += state.scheduled[i]

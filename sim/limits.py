@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..policies.registry import ComponentError
-from .decode import UNLIMITED
+from .state import UNLIMITED
 
 
 class CapacityError(ComponentError):
@@ -49,8 +49,8 @@ class Limits:
             ]
         )
 
-    def check(self, prompt_len: np.ndarray, output_len: np.ndarray) -> None:
-        """Raise CapacityError for the first rollout whose KV cache would never fit."""
+    def check(self, rl_step: int, prompt_len: np.ndarray, output_len: np.ndarray) -> None:
+        """Raise CapacityError for the largest rollout if its KV cache would never fit."""
         if self.kv_tokens is None:
             return
         room = self.kv_tokens // self.block_size * self.block_size
@@ -58,6 +58,6 @@ class Limits:
         if len(need) and need.max() > room:
             worst = int(need.argmax())
             raise CapacityError(
-                f"rollout {worst + 1} of the RL step needs {need[worst]} KV tokens, a replica "
-                f"holds {room}; raise --kv-tokens to at least {int(need.max()) + self.block_size}"
+                f"rollout {worst + 1} of RL step {rl_step} needs {need[worst]} KV tokens, a "
+                f"replica holds {room}; give --kv-tokens {need[worst] + self.block_size} or more"
             )

@@ -10,7 +10,13 @@ import simpy
 
 from ..policies.batch import Batch, Plan, empty_batch
 from ..policies.profile import Profile
-from .decode import (
+from .decode import run
+from .limits import Limits
+from .state import (
+    ACCEPTED,
+    BLOCKS,
+    COUNTERS,
+    DRAFTED,
     FORWARDS,
     FREE,
     LOG_COLUMNS,
@@ -22,9 +28,7 @@ from .decode import (
     TOKENS,
     Log,
     State,
-    run,
 )
-from .limits import Limits
 
 LOG_ROWS = 1 << 14
 
@@ -66,13 +70,13 @@ class Replica:
             preemptions=ints(),
             running=ints(),
             queue=np.arange(count, dtype=np.int32),
-            n=np.zeros(11, np.int64),
+            n=np.zeros(COUNTERS, np.int64),
             clock=np.zeros(1),
             first_s=np.full(count, np.nan),
             finish_s=np.full(count, np.nan),
         )
         self.state.n[TAIL] = count
-        self.state.n[FREE] = self._limits[4]
+        self.state.n[FREE] = self._limits[BLOCKS]
         rows = LOG_ROWS if log else 0
         bins = int(output_len.max(initial=0)) // POSITION_BIN + 1
         self._log = Log(
@@ -128,6 +132,11 @@ class Replica:
     def tokens(self) -> int:
         """Tokens processed so far, prefill and rejected drafts included."""
         return int(self.state.n[TOKENS])
+
+    @property
+    def drafted(self) -> tuple[int, int]:
+        """Draft tokens of all forwards, and how many of them were accepted."""
+        return int(self.state.n[DRAFTED]), int(self.state.n[ACCEPTED])
 
     @property
     def preemptions(self) -> int:

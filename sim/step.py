@@ -74,17 +74,19 @@ def simulate_step(
 
     Raises CapacityError if a rollout cannot fit, ConservationError if the result does not add up.
     """
-    limits.check(requests.prompt_len, requests.output_len)
+    limits.check(requests.rl_step, requests.prompt_len, requests.output_len)
     env = simpy.Environment()
     served = placement.assign(view, limits.replicas)
     replicas = []
+    served = [rows for rows in served if len(rows)]  # a replica without requests has no part in it
     for rows in served:
-        mine = _part(view, rows) if limits.replicas > 1 else view
+        whole = len(rows) == len(requests.prompt) and (np.diff(rows) == 1).all()
+        mine = view if whole else _part(view, rows)
         replica = Replica(
             prompt_len=requests.prompt_len[rows],
             output_len=requests.output_len[rows],
             cap=requests.cap[rows],
-            profile=_pick(profile, rows, requests.output_len) if limits.replicas > 1 else profile,
+            profile=profile if whole else _pick(profile, rows, requests.output_len),
             budget=budget,
             plan=budget.plan(mine),
             latency=latency,
@@ -145,6 +147,10 @@ def _result(
             f"RL step {requests.rl_step}: {int(np.isnan(finish_s).sum())} of {count} requests "
             f"did not finish; {int(generated.sum())} of {int(requests.output_len.sum())} tokens "
             "came out"
+        )
+    if any(r.drafted != (r.batch.drafted.sum(), r.batch.accepted.sum()) for r in replicas):
+        raise ConservationError(
+            f"RL step {requests.rl_step}: drafts of forwards and requests differ"
         )
     if (accepted > drafted).any() or (accepted < 0).any():
         raise ConservationError(f"RL step {requests.rl_step}: more accepted than drafted")

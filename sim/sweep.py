@@ -21,7 +21,7 @@ import pyarrow.parquet
 
 from ..traces.schema import TraceError
 from .simulate import Bounds, Setup, simulate_bounds, simulate_steps
-from .workload import Workload
+from .workload import Workload, cores
 
 STEP_FIELDS = (
     "makespan_s",
@@ -64,7 +64,7 @@ def sweep(
     _shared = (workload, steps)
     try:
         done = []
-        for answer in _each(tasks, jobs or os.cpu_count() or 1):
+        for answer in _each(tasks, jobs or cores()):
             done.append(answer)
             if progress:
                 progress(len(done), len(tasks))
@@ -135,7 +135,7 @@ def write_table(table: pd.DataFrame, path: Path) -> None:
         partial.replace(path)
     except OSError as error:
         raise TraceError(
-            f"cannot be written ({error.strerror})",
+            f"cannot be written ({os.strerror(error.errno) if error.errno else error})",
             file=path,
             remedy="choose another place with -o",
         ) from None
@@ -143,19 +143,26 @@ def write_table(table: pd.DataFrame, path: Path) -> None:
         partial.unlink(missing_ok=True)
 
 
+def is_table(path: Path) -> bool:
+    """Whether a file can only be a table: a CSV, or Parquet with a column of makespans."""
+    if path.suffix == ".csv":
+        return True
+    try:
+        return "makespan_s" in pyarrow.parquet.read_schema(path).names
+    except (OSError, pa.ArrowException):
+        return False
+
+
 def read_table(path: Path) -> pd.DataFrame:
     """A table that `sweep` wrote. Raises TraceError for anything else."""
+    remedy = "make one with longtail sweep"
     try:
         table = pd.read_csv(path) if path.suffix == ".csv" else pd.read_parquet(path)
+    except FileNotFoundError:
+        raise TraceError("no such file", file=path, remedy=remedy) from None
     except (OSError, ValueError) as error:
-        raise TraceError(
-            f"not a sweep's table ({error})", file=path, remedy="make one with longtail sweep"
-        ) from None
-    missing = {"drafter", "budget", "rl_step", "makespan_s"} - set(table.columns)
+        raise TraceError(f"not a table ({error})", file=path, remedy=remedy) from None
+    missing = {*Setup().row, "rl_step", *STEP_FIELDS, "clairvoyant_s"} - set(table.columns)
     if missing:
-        raise TraceError(
-            f"not a sweep's table: no column {sorted(missing)[0]}",
-            file=path,
-            remedy="make one with longtail sweep",
-        )
+        raise TraceError(f"not a sweep's table: no column {min(missing)}", file=path, remedy=remedy)
     return table

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from ..policies.batch import NO_CAP
-from ..policies.profile import Profile, blank_profile
+from ..policies.profile import Profile
 from ..policies.registry import spec_of
 from ..policies.view import PastStep
 from ..traces.rollouts import Lengths, Tokens
@@ -32,30 +32,39 @@ class Workload:
     tokens: Tokens | None = field(default=None, repr=False)
     wall_s: dict[str, float] = field(default_factory=lambda: {"read": 0.0, "profile": 0.0})
     _profiles: dict[str, Profile] = field(default_factory=dict, repr=False)
+    _parts: dict[tuple[int, int], Profile] = field(default_factory=dict, repr=False)
 
     @classmethod
     def from_trace(
-        cls,
-        trace: Trace,
-        *,
-        cap: int | None = None,
-        last_step: int | None = None,
+        cls, trace: Trace, *, cap: int | None = None, rl_steps: Sequence[int] | None = None
     ) -> Workload:
-        """Read a trace's lengths, up to RL step `last_step`.
+        """Read a trace's lengths, up to the last of the RL steps wanted (all by default).
 
         A rollout cut by length has its own length as cap; the others have `cap`, or what the
-        trace's sampling parameters say, or none.
+        trace's sampling parameters say, or none. Raises TraceError for an RL step that is not
+        there and for a `cap` that a rollout ended beyond.
         """
         began = time.perf_counter()
+        wanted = choose_steps(rl_steps, trace.rl_steps, trace.path)
         lengths = trace.lengths()
-        if last_step is not None:
-            lengths = lengths.select(
-                slice(0, int(np.searchsorted(lengths.rl_step, last_step, "right")))
+        lengths = lengths.select(
+            slice(0, int(np.searchsorted(lengths.rl_step, wanted[-1], "right")))
+        )
+        longest = int(lengths.output_len[~lengths.capped].max(initial=0))
+        if cap is not None and longest > cap:
+            raise TraceError(
+                f"a rollout ended by itself after {longest} tokens, beyond the cap of {cap}",
+                file=trace.path,
+                remedy=f"give --cap {longest} or more",
             )
-        cap = cap or trace.meta.sampling.get("max_tokens")
-        general = np.int32(min(cap, int(NO_CAP))) if cap else NO_CAP
-        own = np.where(lengths.capped, lengths.output_len, np.maximum(general, lengths.output_len))
-        load = cls(lengths, own.astype(np.int32), trace)
+        recorded = trace.meta.sampling.get("max_tokens")
+        if isinstance(recorded, list):  # several limits in one trace: who had which is not kept
+            recorded = max(recorded)
+        general = min(int(cap or recorded or NO_CAP), int(NO_CAP))
+        # Tokenised again, a text can end beyond its cap: its end must not become known by that.
+        free = np.where(lengths.output_len > general, NO_CAP, np.int32(general))
+        own = np.where(lengths.capped, lengths.output_len, free).astype(np.int32)
+        load = cls(lengths, own, trace)
         load.wall_s["read"] = time.perf_counter() - began
         return load
 
@@ -92,11 +101,7 @@ class Workload:
                 self.tokens = self._read_tokens(drafter)
                 self.wall_s["read"] += time.perf_counter() - began
             began = time.perf_counter()
-            if drafter.needs_tokens:
-                threads = max(1, os.cpu_count() or 1)
-                self._profiles[key] = drafter.profile(self.lengths, self.tokens, threads=threads)
-            else:
-                self._profiles[key] = blank_profile(self.lengths.output_len)
+            self._profiles[key] = drafter.profile(self.lengths, self.tokens, threads=cores())
             self.wall_s["profile"] += time.perf_counter() - began
         return self._profiles[key]
 
@@ -127,22 +132,31 @@ class Workload:
 
     def _part(self, step: int, rows: slice, profile: Profile) -> Profile:
         """One step's profile, kept so that what is derived from it is derived once."""
-        cache = profile.__dict__.setdefault("_parts", {})
-        if step not in cache:
-            cache[step] = profile.part(rows.start, rows.stop)
-        part: Profile = cache[step]
-        return part
+        key = (id(profile), step)
+        if key not in self._parts:
+            self._parts[key] = profile.part(rows.start, rows.stop)
+        return self._parts[key]
 
     def choose(self, wanted: Sequence[int] | None) -> list[int]:
-        """The RL steps to simulate: those wanted, or all. Raises TraceError for one that is not
-        there.
-        """
-        present = self.rl_steps
-        for step in wanted or ():
-            if step not in present:
-                raise TraceError(
-                    f"no RL step {step}",
-                    file=self.trace.path if self.trace else None,
-                    remedy=f"the trace has {present[0]} … {present[-1]}",
-                )
-        return sorted(set(wanted)) if wanted else present
+        """The RL steps to simulate: those wanted, or all. Raises TraceError for one not there."""
+        return choose_steps(wanted, self.rl_steps, self.trace.path if self.trace else None)
+
+
+def choose_steps(
+    wanted: Sequence[int] | None, present: Sequence[int], file: object | None
+) -> list[int]:
+    """Those wanted, or all that are present, ascending. Raises TraceError for one not present."""
+    if wanted is None:
+        return list(present)
+    there = f"the trace has {len(present)} RL steps, {present[0]} … {present[-1]}"
+    if not wanted:
+        raise TraceError("no RL steps are wanted", file=file, remedy=there)
+    for step in wanted:
+        if step not in present:
+            raise TraceError(f"no RL step {step}", file=file, remedy=there)
+    return sorted(set(wanted))
+
+
+def cores() -> int:
+    """How many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,6 +1,7 @@
 """The command's contract: JSON and nothing else, exit codes, files whole or not at all."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -67,7 +68,7 @@ def test_a_synthetic_trace_is_called_so(trace: str) -> None:
         (["simulate", "TRACE", "--drafter", "sufix"], "did you mean 'suffix'"),
         (["simulate", "TRACE", "--rl-steps", "7"], "no RL step 7"),
         (["simulate", "TRACE", "--rl-steps", "x"], "not a list of RL steps"),
-        (["simulate", "TRACE", "--kv-tokens", "32"], "raise --kv-tokens"),
+        (["simulate", "TRACE", "--kv-tokens", "32"], "or more"),
         (["simulate", "TRACE", "--max-num-seqs", "0"], "x>=1"),
         (["simulate", "TRACE", "--log", "log.txt"], ".parquet or .csv"),
         (["sweep", "TRACE", "--budget", "fixed:k=8..1"], "counts upwards"),
@@ -81,7 +82,8 @@ def test_unusable_input_is_one_line_and_exit_code_2(
     names = {"TRACE": trace, "CSV": str(tmp_path / "other.csv"), "log.txt": str(tmp_path / "l.txt")}
     done = longtail(*(names.get(w, w) for w in words))
     assert done.returncode == 2
-    assert message in done.stderr and "Traceback" not in done.stderr
+    assert message in done.stderr and done.stderr.startswith("error: ")
+    assert done.stderr.count("\n") == 1
     assert done.stdout == ""
     assert sorted(p.name for p in tmp_path.iterdir()) == ["other.csv"]
 
@@ -143,6 +145,23 @@ def test_log_has_one_row_per_forward(trace: str, tmp_path: Path) -> None:
 def test_list_prints_every_component(kind: str) -> None:
     done = longtail("list", kind)
     assert done.returncode == 0 and "source" in done.stdout.lower()
+
+
+def test_the_first_use_says_that_it_compiles_and_the_second_does_not(
+    trace: str, tmp_path: Path
+) -> None:
+    env = {**os.environ, "XDG_CACHE_HOME": str(tmp_path)}
+    for said in (True, False):
+        done = subprocess.run(
+            [*LONGTAIL, "simulate", trace], capture_output=True, text=True, env=env
+        )
+        assert ("Compiling" in done.stderr) == said
+
+
+def test_a_reader_that_has_read_enough_is_no_error() -> None:
+    script = f"{sys.executable} -m longtail list | head -n 1; exit ${{PIPESTATUS[0]}}"
+    done = subprocess.run(["bash", "-c", script], capture_output=True, text=True)
+    assert done.returncode == 0 and done.stderr == ""
 
 
 def test_help_of_every_verb() -> None:

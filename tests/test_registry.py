@@ -49,7 +49,7 @@ def test_options_are_converted() -> None:
         ("suffix:depth=1.5", "not an integer"),
         ("suffix:depth=1", "outside 2"),
         ("suffix:scope=all", "not one of problem, own, both"),
-        ("suffix:min_prob=nan", "outside 0"),
+        ("suffix:min_prob=nan", "not a number"),
         ("ngram:min=6,max=3", "min=6 is above max=3"),
     ],
 )

@@ -68,6 +68,10 @@ class Das:
         8.0, "granted per forward without history", low=0.0, high=128.0, unit="tokens"
     )
 
+    def __post_init__(self) -> None:
+        if (self.short > 1) == (self.long > 1) and self.long < self.short:
+            raise ValueError(f"long={self.long} is below short={self.short}")
+
     def plan(self, view: StepView) -> Plan:
         """Classes, upgrade lengths and rates for this RL step."""
         past = [p for p in view.past if self.window == 0 or p.rl_step >= view.rl_step - self.window]
@@ -83,10 +87,10 @@ class Das:
         short, long = (
             float(np.quantile(length, q)) if q <= 1 else q for q in (self.short, self.long)
         )
-        cut = np.array([short, max(long, short + 1)])
+        cut = np.array([short, max(long, short + 1)])  # quantiles can coincide
         kind = _classes(length, cut)
 
-        size = int(max(prompt.max(), view.prompt.max())) + 1
+        size = int(max(prompt.max(), view.prompt.max(initial=0))) + 1
         votes = np.zeros((size, 3), np.int64)
         np.add.at(votes, (prompt, kind), 1)
         votes[votes.sum(1) == 0] = np.bincount(
@@ -95,8 +99,9 @@ class Das:
         initial = 2 - votes[:, ::-1].argmax(1)  # ties to the longer class
         request[:, INITIAL] = initial[view.prompt]
         for start in (SHORT, MEDIUM, LONG):
+            like = initial[prompt] == start
             values[3 + 2 * start : 5 + 2 * start] = upgrade_lengths(
-                length[initial[prompt] == start], cut
+                length[like] if like.any() else length, cut
             )
         values[:3] = self._rates(view, past, cut)
         return Plan(values, request)
@@ -134,6 +139,8 @@ class Das:
         for c in (SHORT, MEDIUM, LONG):
             if (kind == c).any():
                 rates[c] = totals[kind == c].mean() / max(forwards, 1.0)
+            elif c > SHORT:  # nobody was that long lately: whoever is now gets no less than others
+                rates[c] = rates[c - 1]
         return np.minimum(rates, view.longest_draft)
 
 

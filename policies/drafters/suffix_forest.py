@@ -6,10 +6,10 @@ only its second occurrence gives it a child. So a token costs as many steps as t
 ending in it that were seen before, not `depth` of them, and a draft that has become unique is read
 off the text.
 
-Equal counts: the continuation that reached the count last comes first, except at count one, where
-the first seen does. That is the order of arctic-inference's sibling lists
-(csrc/suffix_decoding/suffix_tree.cc), so drafts agree with it token for token; it can be told from
-the texts alone, not from their history.
+Equal counts: the continuation whose latest occurrence is the latest comes first, except at count
+one, where the first seen does: a rule that can be told from the texts alone. It is nearly the
+order of arctic-inference's sibling lists, which also depends on how its tree grew; drafts differ
+only there.
 
 Everything is a plain array, so one call walks a whole batch without touching Python. Several tries
 share one forest: each has a root node and a region of `text` that begins at `base`. Positions

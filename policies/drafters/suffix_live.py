@@ -108,6 +108,7 @@ class LiveSuffix:
         self._room = np.zeros(8, np.int64)  # tokens that a row's text region holds
         self._free = list(range(8))
         self._text, self._text_end = np.empty(1 << 12, np.int32), 0
+        self._gone = 0  # of it, what finished requests and moved texts left behind
         self._forest = new_forest(1 << 10)
         self._past: list[tuple[int, int, Hashable, np.ndarray]] = []  # step, order, prompt, output
         self._history, self._history_end = new_forest(1 << 10), 0
@@ -168,11 +169,7 @@ class LiveSuffix:
         self._row[request] = r
         self._who[request] = (self._began, prompt_id, len(prompt))
         self._began += 1
-        self._forest = reserve(self._forest, 1)
-        own_root = new_root(self._forest)
-        self._rows[r] = (0, 0, own_root, 1, -1, 1)
-        self._room[r] = 0
-        self._nodes[r, ACTIVE, 0] = own_root
+        self._open(r, len(prompt))
         self.extend([request], [prompt[:1]])  # a match never begins with the first token of all
         root = self._roots.get(prompt_id, -1)
         self._rows[r, ROOT] = root
@@ -181,9 +178,24 @@ class LiveSuffix:
 
     def extend(self, requests: Sequence[Hashable], tokens: Sequence[np.ndarray]) -> None:
         """What each request has just generated, int32[any number]."""
+        if not requests:
+            return
         which = np.array([self._row[request] for request in requests], np.int64)
         sizes = np.fromiter(map(len, tokens), np.int64, len(tokens))
         flat = np.concatenate(tokens) if len(tokens) > 1 else np.asarray(tokens[0])
+        self._append(which, flat.astype(np.int32, copy=False), sizes)
+
+    def _open(self, r: int, tokens: int) -> None:
+        """Row r begins: no text, an empty trie of its own, no history."""
+        self._forest = reserve(self._forest, 1)
+        own_root = new_root(self._forest)
+        self._rows[r] = (0, 0, own_root, 1, -1, 1)
+        self._nodes[r, ACTIVE, 0] = own_root
+        self._room[r] = 0
+        self._make_room(r, tokens)
+
+    def _append(self, which: np.ndarray, flat: np.ndarray, sizes: np.ndarray) -> None:
+        """Rows `which` get their shares of the tokens `flat`."""
         for j in np.flatnonzero(self._rows[which, LENGTH] + sizes + 2 > self._room[which]):
             self._make_room(int(which[j]), int(sizes[j]))
         new_nodes = 2 * self._depth * len(flat)
@@ -193,7 +205,7 @@ class LiveSuffix:
             self._rows,
             self._nodes,
             which,
-            flat.astype(np.int32, copy=False),
+            flat,
             sizes.cumsum(),
             self._scope,
             self._depth,
@@ -210,6 +222,7 @@ class LiveSuffix:
         if self._text_end + room > len(self._text):
             more_text = np.empty(2 * (self._text_end + room), np.int32)
             self._text = np.concatenate([self._text, more_text])
+        self._gone += int(self._room[r])
         self._text[self._text_end : self._text_end + length] = self._text[old : old + length]
         self._rows[r, BASE], self._room[r] = self._text_end, room
         self._text_end += room
@@ -245,6 +258,20 @@ class LiveSuffix:
         output = self._text[base + prompt_len : base + length].copy()
         self._past.append((self._rl_step, order, prompt_id, output))
         self._free.append(r)
-        if not self._row:  # nobody is running: their own tries can go
-            clear(self._forest)
-            self._text_end = 0
+        self._gone += int(self._room[r])
+        if 2 * self._gone > self._text_end:
+            self._compact()
+
+    def _compact(self) -> None:
+        """Write the running requests' texts and tries anew, without what the finished ones left."""
+        texts = {}
+        for r in self._row.values():
+            base, length = int(self._rows[r, BASE]), int(self._rows[r, LENGTH])
+            texts[r] = self._text[base : base + length].copy()
+        clear(self._forest)
+        self._text_end = self._gone = 0
+        for r, text in texts.items():
+            root, matched = self._rows[r, [ROOT, MATCHED]]
+            self._open(r, 0)
+            self._append(np.array([r]), text, np.array([len(text)]))
+            self._rows[r, [ROOT, MATCHED]] = root, matched  # where it stands in history is kept

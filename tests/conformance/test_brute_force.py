@@ -20,10 +20,10 @@ from small_workloads import Rollout, random_rollouts, workload_of
 from longtail.policies.drafters.ngram import Ngram
 from longtail.policies.drafters.suffix import Suffix
 from longtail.policies.view import StepView
-from longtail.sim.decode import IDLE
 from longtail.sim.limits import Limits
 from longtail.sim.replica import Replica
 from longtail.sim.simulate import Setup, simulate
+from longtail.sim.state import IDLE
 from longtail.sim.step import StepResult
 from longtail.sim.workload import Workload
 

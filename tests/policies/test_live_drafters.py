@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from small_workloads import Rollout, random_rollouts, workload_of
 
 from longtail.policies.components import DRAFTERS
+from longtail.policies.drafters.suffix import Suffix
 from longtail.policies.profile import Profile
 
 SPECS = [
@@ -193,3 +194,18 @@ def test_a_step_waits_for_its_requests() -> None:
         live.start_step(1)
     with pytest.raises(ValueError):
         live.begin(Request, 0, np.array([1, 2], np.int32))
+
+
+def test_finished_requests_leave_nothing_behind() -> None:
+    """One request runs on while 300 others come and go: memory follows what is in flight."""
+    rng = np.random.default_rng(0)
+    live = Suffix(scope="both").live()
+    live.begin("long", "p", rng.integers(0, 5, 20, dtype=np.int32))
+    for i in range(300):
+        live.begin(i, "p", rng.integers(0, 5, 20, dtype=np.int32))
+        live.extend([i, "long"], [rng.integers(0, 5, 100, dtype=np.int32), np.array([1], np.int32)])
+        live.draft([i, "long"])
+        live.finish(i)
+    assert live._forest.size[0] < 20_000
+    assert live._text_end < 20_000
+    live.extend([], [])

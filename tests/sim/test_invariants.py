@@ -20,10 +20,10 @@ from longtail.policies.budgets.das import Das
 from longtail.policies.budgets.das_optimum import FORMS, draft_totals, optimal_budgets
 from longtail.policies.profile import Profile
 from longtail.policies.view import StepView
-from longtail.sim.decode import IDLE, RUNNING, UNTIL
 from longtail.sim.limits import Limits
 from longtail.sim.replica import Replica
 from longtail.sim.simulate import Bounds, Result, Setup, simulate
+from longtail.sim.state import IDLE, RUNNING, UNTIL
 from longtail.sim.workload import Workload
 from longtail.traces import open_trace
 from longtail.traces.commands import trace

@@ -1,0 +1,148 @@
+"""What `simulate` and `sweep` share: the options of a configuration, from words or from YAML."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+LIMITS = ("max_num_seqs", "max_num_batched_tokens", "kv_tokens", "block_size", "replicas")
+
+
+class Steps(click.ParamType):
+    """RL steps as `1,3..5`."""
+
+    name = "steps"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> Any:
+        """A list of ints, ascending ranges written out; a YAML list may hold either."""
+        if isinstance(value, list):
+            return [step for part in value for step in self.convert(part, param, ctx)]
+        if isinstance(value, int):
+            return [value]
+        steps: list[int] = []
+        for part in str(value).split(","):
+            first, dots, last = part.partition("..")
+            try:
+                span = range(int(first), int(last if dots else first) + 1)
+            except ValueError:
+                span = range(0)
+            if not span:
+                self.fail(f"'{value}' is not a list of RL steps such as 1,3..5", param, ctx)
+            steps += span
+        return steps
+
+
+def _read_config(ctx: click.Context, path: str) -> dict[str, Any]:
+    """A YAML file's options become defaults of the command; those it takes several of, as lists."""
+    from .sim.config import read_config
+
+    params = {p.name: p for p in ctx.command.params if p.name}
+    options = read_config(Path(path), [name for name in params if name != "config"])
+    for name, value in options.items():
+        if getattr(params[name], "multiple", False) and not isinstance(value, list):
+            options[name] = [value]
+    ctx.default_map = options
+    return options
+
+
+def _load_config(ctx: click.Context, param: click.Parameter, value: str | None) -> None:
+    if value:
+        _read_config(ctx, value)
+
+
+def trace_or_config(ctx: click.Context, param: click.Parameter, value: str) -> str:
+    """A trace's name; a YAML file's `trace`, its other keys becoming the command's defaults."""
+    if not value.endswith((".yaml", ".yml")):
+        return value
+    trace = _read_config(ctx, value).get("trace")
+    if not trace:
+        raise click.UsageError(f"{value} names no trace; add `trace: FILE` to it")
+    return str(trace)
+
+
+def configuration(many: bool) -> Callable[[Any], Any]:
+    """The options that make up a configuration; with `many`, each may be given several times."""
+
+    def decorate(command: Any) -> Any:
+        text: dict[str, Any] = {
+            "multiple": many,
+            "metavar": "NAME[:KEY=VALUE,…]",
+            "show_default": True,
+        }
+        number: dict[str, Any] = {"multiple": many, "type": click.IntRange(min=1)}
+        for option in reversed(
+            [
+                click.option(
+                    "--drafter",
+                    default=["none"] if many else "none",
+                    help="What to draft (longtail list drafters).",
+                    **text,
+                ),
+                click.option(
+                    "--budget",
+                    default=["unlimited"] if many else "unlimited",
+                    help="How many draft tokens for whom (longtail list budgets).",
+                    **text,
+                ),
+                click.option(
+                    "--placement",
+                    default=["fcfs"] if many else "fcfs",
+                    help="Which request runs where (longtail list placements).",
+                    **text,
+                ),
+                click.option(
+                    "--latency",
+                    default=["h100-7b"] if many else "h100-7b",
+                    help="Seconds of a forward (longtail list latencies).",
+                    **text,
+                ),
+                click.option(
+                    "--max-num-seqs", help="Requests running at once on a replica.", **number
+                ),
+                click.option("--max-num-batched-tokens", help="Tokens in one forward.", **number),
+                click.option(
+                    "--kv-tokens", help="KV-cache capacity of a replica, in tokens.", **number
+                ),
+                click.option(
+                    "--block-size",
+                    default=[16] if many else 16,
+                    help="Tokens per KV block.",
+                    show_default=True,
+                    **number,
+                ),
+                click.option(
+                    "--replicas",
+                    default=[1] if many else 1,
+                    help="Engine instances.",
+                    show_default=True,
+                    **number,
+                ),
+                click.option(
+                    "--rl-steps",
+                    type=Steps(),
+                    metavar="1,3..5",
+                    help="Only these RL steps; all earlier ones are their history.",
+                ),
+                click.option(
+                    "--cap",
+                    type=click.IntRange(min=1),
+                    metavar="TOKENS",
+                    help="Token cap of requests that were not cut; by default the trace's.",
+                ),
+                click.option(
+                    "--config",
+                    type=click.Path(dir_okay=False),
+                    is_eager=True,
+                    expose_value=False,
+                    callback=_load_config,
+                    help="YAML with the same keys as these options, which win over it.",
+                ),
+            ]
+        ):
+            command = option(command)
+        return command
+
+    return decorate

@@ -1,0 +1,55 @@
+"""One replica's requests, queues and log, as the compiled loop keeps them: structures of arrays."""
+
+from typing import NamedTuple
+
+import numpy as np
+from numba import types
+
+QUEUED, PREFILL, DECODE, DONE = range(4)  # phase of a request
+# state.n
+RUNNING, HEAD, TAIL, FREE, FORWARDS, TOKENS, DRAFTED, ACCEPTED, PREEMPTED, LOGGED, IN_PREFILL = (
+    range(11)
+)
+COUNTERS = 11
+# limits
+SEATS, FORWARD_TOKENS, BLOCK, LONGEST_DRAFT, BLOCKS = range(5)
+UNLIMITED = 1 << 60
+# columns of the log
+LOG_COLUMNS = ("running", "waiting", "tokens", "requests", "drafted", "accepted", "kv_tokens")
+POSITION_BIN = 128  # output tokens
+# why the loop came back
+IDLE, UNTIL, LOG_FULL = range(3)
+
+
+class State(NamedTuple):
+    """One replica's requests and queues; N requests in all."""
+
+    output_len: np.ndarray  # int32[N]: recorded, end token included
+    computed: np.ndarray  # int32[N]: prefill tokens in the KV cache (prefilling requests)
+    blocks: np.ndarray  # int32[N]: KV blocks held
+    phase: np.ndarray  # int8[N]
+    scheduled: np.ndarray  # int32[N]: tokens in this forward
+    budget: np.ndarray  # int32[N]: the rule's answer
+    preemptions: np.ndarray  # int32[N]
+    running: np.ndarray  # int32[N]: first n[RUNNING], in order of admission
+    queue: np.ndarray  # int32[N]: n[HEAD]:n[TAIL] wait
+    n: np.ndarray  # int64[COUNTERS]
+    clock: np.ndarray  # float64[1] s
+    first_s: np.ndarray  # float64[N]: first output token
+    finish_s: np.ndarray  # float64[N]
+
+
+class Log(NamedTuple):
+    """One row per forward, and sums by position in the rollout; without rows nothing is logged."""
+
+    seconds: np.ndarray  # float64[M, 2]: begin, duration
+    counts: np.ndarray  # int64[M, len(LOG_COLUMNS)]
+    positions: np.ndarray  # int64[B, 3]: decode forwards, drafted, accepted at g // POSITION_BIN
+
+
+I4, I8, F8 = types.int32[::1], types.int64[::1], types.float64[::1]
+STATE = types.NamedTuple([I4, I4, I4, types.int8[::1], I4, I4, I4, I4, I4, I8, F8, F8, F8], State)
+LOG = types.NamedTuple([types.float64[:, ::1], types.int64[:, ::1], types.int64[:, ::1]], Log)
+# Profiles may be views of read-only memory shared between processes.
+U1 = types.Array(types.uint8, 1, "C", readonly=True)
+OFFSETS = types.Array(types.int64, 1, "C", readonly=True)

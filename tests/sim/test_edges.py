@@ -1,0 +1,100 @@
+"""Edges: other placements, replicas without requests, steps not there, caps."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+import pytest
+
+from longtail.policies.batch import NO_CAP
+from longtail.policies.view import StepView
+from longtail.sim.limits import Limits
+from longtail.sim.simulate import Setup, simulate, simulate_steps
+from longtail.sim.workload import Workload
+from longtail.traces import TraceError, open_trace
+from longtail.traces.synth import Recipe, synthesize
+
+
+@dataclass(frozen=True)
+class Backwards:
+    """The last request first."""
+
+    name: ClassVar[str] = "backwards"
+    source: ClassVar[str] = "a test"
+
+    def assign(self, view: StepView, replicas: int) -> list[np.ndarray]:
+        order = np.arange(len(view.prompt))[::-1]
+        return [order[first::replicas] for first in range(replicas)]
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("edges") / "t.parquet"
+    synthesize(path, Recipe(rl_steps=3, prompts=3, samples=3, seed=5, cap=200))
+    return path
+
+
+@pytest.fixture(scope="module")
+def workload(path: Path) -> Workload:
+    return Workload.from_trace(open_trace(path))
+
+
+@pytest.mark.parametrize("replicas", [1, 2])
+def test_the_order_changes_who_waits_not_what_is_drafted(workload: Workload, replicas: int) -> None:
+    setup = Setup.of(drafter="suffix", budget="fixed:k=4", limits=Limits(replicas=replicas))
+    forth = simulate_steps(workload, setup, [1, 2])
+    back = simulate_steps(workload, replace(setup, placement=Backwards()), [1, 2])
+    for one, other in zip(forth, back, strict=True):
+        assert one.drafted.tolist() == other.drafted.tolist()
+        assert one.request_forwards.tolist() == other.request_forwards.tolist()
+
+
+@pytest.mark.parametrize("budget", ["fixed:k=2", "das"])
+def test_more_replicas_than_requests(workload: Workload, budget: str) -> None:
+    setup = Setup.of(drafter="suffix", budget=budget, limits=Limits(replicas=20))
+    result = simulate(workload, setup, log=True)
+    assert result.total("finished") == 27
+    assert sum(len(s.log) for s in result.steps if s.log is not None) == result.total("forwards")
+
+
+def test_steps_that_are_not_there(path: Path) -> None:
+    trace = open_trace(path)
+    for wanted in ([-1], [3], [0, 7], []):
+        with pytest.raises(TraceError, match=r"0 … 2"):
+            Workload.from_trace(trace, rl_steps=wanted)
+
+
+def test_caps(path: Path) -> None:
+    trace = open_trace(path)
+    lengths = trace.lengths()
+    longest = int(lengths.output_len[~lengths.capped].max())
+    load = Workload.from_trace(trace, cap=longest + 5)
+    assert (load.cap[lengths.capped] == lengths.output_len[lengths.capped]).all()
+    assert (load.cap[~lengths.capped] == longest + 5).all()
+    with pytest.raises(TraceError, match="beyond the cap"):
+        Workload.from_trace(trace, cap=longest - 1)
+
+
+def test_a_text_longer_than_the_recorded_cap_does_not_tell_its_end(path: Path) -> None:
+    trace = open_trace(path)
+    object.__setattr__(trace.meta, "sampling", {"max_tokens": [10, 20]})
+    load = Workload.from_trace(trace)
+    free = ~load.lengths.capped
+    assert set(np.unique(load.cap[free & (load.lengths.output_len > 20)])) == {NO_CAP}
+    assert set(np.unique(load.cap[free & (load.lengths.output_len <= 20)])) <= {20}
+
+
+def test_das_gives_the_longest_something_where_history_had_none_like_it() -> None:
+    from longtail.policies.budgets.das import LONG, MEDIUM, Das
+    from longtail.policies.profile import Profile
+    from longtail.policies.view import PastStep
+
+    length = np.full(4, 50, np.int32)
+    drafts = np.full(200, 4, np.uint8)
+    profile = Profile(drafts, drafts, np.arange(5) * 50)
+    zeros = np.zeros(4, np.int32)
+    past = PastStep(0, zeros, length, profile)
+    view = StepView(1, zeros, zeros + 5, zeros + 999, 8, (past,), lambda t, r: 0.01 + 1e-6 * t)
+    rates = Das().plan(view).values[:3]
+    assert rates[0] > 0 and rates[MEDIUM] >= rates[0] and rates[LONG] >= rates[0]
