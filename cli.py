@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 import traceback
 from pathlib import Path
@@ -32,7 +33,7 @@ cli.add_command(trace_group)
 
 
 @cli.command()
-@click.argument("trace")
+@click.argument("trace", metavar="TRACE|CONFIG", is_eager=True, callback=trace_or_config)
 @configuration(many=False)
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on standard output.")
 @click.option(
@@ -163,10 +164,14 @@ def plot(
     """
     _say_if_compiling("suffix")
     from .analysis.plots import draw_all, draw_sweep
+    from .analysis.show import table_caption
     from .sim.sweep import is_table, read_table
 
     if is_table(Path(source)):
-        paths = draw_sweep(read_table(Path(source)), Path(source).name, Path(output))
+        if policy or rl_steps or max_num_seqs:
+            raise click.UsageError("a sweep's table is drawn whole: give these options to a trace")
+        points = read_table(Path(source))
+        paths = draw_sweep(points, table_caption(points), Path(output))
     else:
         from .analysis.demo import POLICIES, compare
         from .sim.limits import Limits
@@ -280,6 +285,7 @@ def main() -> None:
     from .policies.registry import ComponentError
     from .traces.schema import TraceError
 
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that partial files are removed
     try:
         cli(standalone_mode=False)
     except click.exceptions.Exit as leaving:

@@ -39,11 +39,14 @@ def _read_config(ctx: click.Context, path: str) -> dict[str, Any]:
     """A YAML file's options become defaults of the command; those it takes several of, as lists."""
     from .sim.config import read_config
 
-    params = {p.name: p for p in ctx.command.params if p.name}
-    options = read_config(Path(path), [name for name in params if name != "config"])
-    for name, value in options.items():
-        if getattr(params[name], "multiple", False) and not isinstance(value, list):
-            options[name] = [value]
+    params = {p.opts[-1].lstrip("-").replace("-", "_"): p for p in ctx.command.params}
+    options = {}
+    for key, value in read_config(Path(path), [k for k in params if k != "config"]).items():
+        param = params[key]
+        several = getattr(param, "multiple", False)
+        if isinstance(value, list) and not several and not isinstance(param.type, Steps):
+            raise click.UsageError(f"{path}: '{key}' takes one value; several are for `sweep`")
+        options[param.name or key] = [value] if several and not isinstance(value, list) else value
     ctx.default_map = options
     return options
 

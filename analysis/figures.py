@@ -29,7 +29,7 @@ def active_requests(results: Results, caption: str, rl_step: int | None = None) 
         max(s.rl_step for s in next(iter(results.values())).steps) if rl_step is None else rl_step
     )
     figure, (whole, tail) = new_figure(
-        f"Requests still running in RL step {step}", caption, width=11, panels=2
+        f"Requests not yet finished in RL step {step}", caption, width=11, panels=2
     )
     for i, (label, result) in enumerate(results.items()):
         chosen = next(s for s in result.steps if s.rl_step == step)
@@ -42,7 +42,9 @@ def active_requests(results: Results, caption: str, rl_step: int | None = None) 
     for axes in (whole, tail):
         axes.axhline(0.1 * count, color="#888888", linewidth=0.8)
         axes.set(
-            xlabel="seconds since the RL step began", ylabel="requests running", xlim=(0, None)
+            xlabel="seconds since the RL step began",
+            ylabel="requests not yet finished",
+            xlim=(0, None),
         )
     whole.annotate(
         "90 % done: the tail begins",
@@ -51,6 +53,7 @@ def active_requests(results: Results, caption: str, rl_step: int | None = None) 
         va="bottom",
         fontsize=8,
         color="#555555",
+        bbox={"facecolor": "white", "edgecolor": "none", "pad": 1, "alpha": 0.8},
     )
     whole.set(ylim=(0, None), title="all of it")
     tail.set(yscale="log", ylim=(0.8, None), title="the tail (logarithmic)")
@@ -121,6 +124,8 @@ def acceptance(results: Results, caption: str) -> Figure:
         ylim=(0.95, None),
         xlim=(0, None),
     )
+    for axes in (by_step, by_position):
+        axes.set_ylim(0.95, max(1.5, axes.get_ylim()[1]))
     handles, labels = by_step.get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside right upper", fontsize=8)
     return figure

@@ -22,14 +22,17 @@ from .sweep_figure import makespan_by_budget
 def draw_all(results: Results, lengths: Lengths, caption: str, folder: Path) -> list[Path]:
     """Every picture of a comparison, in `folder`; the paths written. Raises TraceError."""
     supposed = next(iter(results.values())).setup
+    trace = caption
     caption += f"; latency {brief(supposed.latency)}"
     drawn: dict[str, Callable[[], Figure]] = {
         "active_requests": lambda: figures.active_requests(results, caption),
         "makespan_by_step": lambda: figures.makespan_by_step(results, caption),
         "acceptance": lambda: figures.acceptance(results, caption),
-        "survival": lambda: figures.survival(lengths, caption),
+        "survival": lambda: figures.survival(lengths, trace),
         "wasted": lambda: figures.wasted(results, caption),
     }
+    if not any(result.total("draft_tokens") for result in results.values()):
+        del drawn["wasted"]  # nothing was drafted
     return [path for name, draw in drawn.items() for path in _write(draw, folder, name)]
 
 

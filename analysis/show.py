@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Mapping, Sequence
 
 import pandas as pd
 from rich.console import Console
+from rich.measure import Measurement
 from rich.table import Table
 
 from ..policies.components import BUDGETS, DRAFTERS, PLACEMENTS
@@ -23,10 +26,33 @@ LEGEND = (
 WIDTH = 110  # columns, where the output is no terminal
 
 
-def console() -> Console:
-    """Standard output; wide and without colour where that is no terminal."""
-    out = Console(highlight=False)
-    return out if out.is_terminal else Console(highlight=False, width=WIDTH)
+def table_caption(points: pd.DataFrame) -> str:
+    """One line for a sweep's table: which trace, and loudly if it is synthetic."""
+    origin = str(points.origin.iloc[0])
+    return f"{points.trace.iloc[0]} ({'SYNTHETIC' if origin == 'synthetic' else origin})"
+
+
+class Output(Console):
+    """Standard output. Tables are never narrowed below what they hold: a terminal wraps lines."""
+
+    def __init__(self) -> None:
+        super().__init__(highlight=False)
+        if not self.is_terminal:
+            self.width = WIDTH
+
+    def show(self, shown: Table) -> None:
+        """Print a table whole."""
+        before = self.width
+        self.width = 1000
+        self.width = max(before, Measurement.get(self, self.options, shown).maximum)
+        self.print(shown, crop=False)
+        self.width = before
+
+    def on_broken_pipe(self) -> None:
+        """Whoever read has read enough: that is no error."""
+        self.quiet = True
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(0)
 
 
 def caption(workload: Workload) -> str:
@@ -45,7 +71,7 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[str]], title: str | No
     """A table whose first column is text and whose others are numbers."""
     made = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
     for i, name in enumerate(columns):
-        made.add_column(name, justify="right" if i else "left", no_wrap=i > 0, overflow="fold")
+        made.add_column(name, justify="right" if i else "left", no_wrap=True)
     for row in rows:
         made.add_row(*row)
     return made
@@ -53,7 +79,7 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[str]], title: str | No
 
 def show_comparison(results: Mapping[str, Result], title: str) -> None:
     """Policies side by side, the first of them as the baseline, and what bounds them."""
-    out = console()
+    out = Output()
     base = next(iter(results.values()))
     out.print(title, style="bold")
     latency = base.setup.row["latency"]
@@ -81,7 +107,7 @@ def show_comparison(results: Mapping[str, Result], title: str) -> None:
     ):
         rows.append([name, f"{seconds:.1f}", _times(base.makespan_s, seconds), *[""] * 6])
     columns = ["policy", "makespan s", "speed-up", "forwards", "gain", "drafted", "wasted"]
-    out.print(table([*columns, "tail s", "regret"], rows))
+    out.show(table([*columns, "tail s", "regret"], rows))
     out.print(LEGEND, style="dim")
 
 
@@ -94,7 +120,7 @@ def _gain(result: Result) -> float:
 
 def show_result(result: Result, title: str) -> None:
     """One configuration: RL step by RL step, with the bounds."""
-    out = console()
+    out = Output()
     out.print(title, style="bold")
     setup = {k: v for k, v in result.setup.row.items() if v is not None}
     out.print("\n".join(f"  {name}: {value}" for name, value in setup.items()), markup=False)
@@ -119,14 +145,14 @@ def show_result(result: Result, title: str) -> None:
             f"{result.makespan_s:.2f}",
             f"{result.total('tail_s'):.2f}",
             f"{result.total('forwards'):,}",
-            "",
+            f"{_gain(result):.2f}",
             _wasted(drafted, accepted),
             f"{result.clairvoyant_s:.2f}",
             f"{result.perfect_s:.2f}",
         ]
     )
     columns = ["RL step", "makespan s", "tail s", "forwards", "tokens/forward", "wasted"]
-    out.print(table([*columns, "clairvoyant s", "perfect s"], rows))
+    out.show(table([*columns, "clairvoyant s", "perfect s"], rows))
     out.print(
         f"{result.total('finished'):,} of {result.total('requests'):,} requests finished, "
         f"{result.total('preemptions'):,} preemptions, regret {result.regret:.1%}"
@@ -138,13 +164,20 @@ def show_sweep(points: pd.DataFrame, title: str, best: int = 20) -> None:
     keys = ["drafter", "budget", "latency", "placement", "max_num_seqs"]
     keys += ["max_num_batched_tokens", "kv_tokens", "block_size", "replicas"]
     varied = [k for k in keys if points[k].nunique(dropna=False) > 1] or ["drafter"]
+    same = {k: points[k].iloc[0] for k in keys if k not in varied}
     sums = ["makespan_s", "tail_s", "forwards", "draft_tokens", "accepted_tokens", "clairvoyant_s"]
     ranked = points.groupby(keys, dropna=False, sort=False)[sums].sum().reset_index()
+    setting = [k for k in keys if k not in ("drafter", "budget")]
+    plain = {
+        repr([p[k] for k in setting]): p["makespan_s"]
+        for p in ranked[ranked.drafter == "none"].to_dict("records")
+    }
     ranked = ranked.sort_values("makespan_s", kind="stable")
     rows = [
         [
-            "  ".join(_brief(k, p[k]) for k in varied),
+            "  ".join(filter(None, (_brief(k, p[k], p["drafter"]) for k in varied))),
             f"{p['makespan_s']:.2f}",
+            _times(plain.get(repr([p[k] for k in setting]), 0.0), p["makespan_s"]),
             f"{p['tail_s']:.2f}",
             f"{p['forwards']:,}",
             _wasted(p["draft_tokens"], p["accepted_tokens"]),
@@ -152,11 +185,12 @@ def show_sweep(points: pd.DataFrame, title: str, best: int = 20) -> None:
         ]
         for p in ranked.head(best).to_dict("records")
     ]
-    out = console()
+    out = Output()
     out.print(title, style="bold")
-    out.print(
-        table(["configuration", "makespan s", "tail s", "forwards", "wasted", "regret"], rows)
-    )
+    shared = [_brief(k, v, "") for k, v in same.items() if not pd.isna(v)]
+    out.print(f"all with {'  '.join(shared)}", markup=False)
+    columns = ["configuration", "makespan s", "speed-up", "tail s", "forwards", "wasted", "regret"]
+    out.show(table(columns, rows))
     if len(ranked) > best:
         out.print(f"… and {len(ranked) - best} slower ones; -o FILE writes all")
 
@@ -169,13 +203,13 @@ def show_components(kind: str | None) -> None:
         "placements": PLACEMENTS,
         "latencies": LATENCIES,
     }
-    out = console()
+    out = Output()
     for name, registry in kinds.items():
         if kind in (None, name):
             _show_kind(out, name, registry)
 
 
-def _show_kind(out: Console, title: str, registry: Registry) -> None:
+def _show_kind(out: Output, title: str, registry: Registry) -> None:
     out.print(f"\n{title}", style="bold underline")
     for name, cls in registry.classes.items():
         summary, _, rest = (cls.__doc__ or "").partition("\n\n")
@@ -191,8 +225,10 @@ def _show_kind(out: Console, title: str, registry: Registry) -> None:
             out.print(f"  {name} = {spec}\n    {source}", markup=False)
 
 
-def _brief(column: str, value: object) -> str:
-    """A configuration's cell, options at their default left out."""
+def _brief(column: str, value: object, drafter: str) -> str:
+    """A configuration's cell, options at their default left out; no budget without a drafter."""
+    if column == "budget" and drafter == "none":
+        return ""
     kinds = {"drafter": DRAFTERS, "budget": BUDGETS, "placement": PLACEMENTS, "latency": LATENCIES}
     if column in kinds:
         return brief(kinds[column].make(str(value)))
@@ -200,7 +236,7 @@ def _brief(column: str, value: object) -> str:
 
 
 def _times(before: float, after: float) -> str:
-    return f"{before / after:.2f}x" if after else "-"
+    return f"{before / after:.2f}x" if before and after else "-"
 
 
 def _over(seconds: float, bound: float) -> str:

@@ -31,9 +31,14 @@ def makespan_by_budget(table: pd.DataFrame, caption: str) -> Figure:
     ]
     configuration = table[rest].astype(str).fillna("unlimited")
     kinds = configuration.drop_duplicates()
-    first = (configuration == kinds.iloc[0]).all(axis=1)
+    totals = table.groupby([configuration[c] for c in rest] + [table.drafter, table.budget])
+    point: Any = totals.makespan_s.sum().idxmin()
+    best = point[: len(rest)]
+    first = (configuration == list(best)).all(axis=1)
     if len(kinds) > 1:
-        caption += f"; first of {len(kinds)} latencies, placements and limits"
+        varied = [c for c in rest if kinds[c].nunique() > 1]
+        chosen = ", ".join(f"{c}={best[rest.index(c)]}" for c in varied)
+        caption += f"; the best of {len(kinds)} settings: {chosen}"
     sums = table[first].groupby(["drafter", "budget"], sort=False)
     points = sums[["makespan_s", "clairvoyant_s"]].sum().reset_index()
     points["k"] = [int(m[1]) if (m := FIXED.match(b)) else None for b in points.budget]

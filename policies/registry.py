@@ -37,11 +37,22 @@ def option(
     low: float | None = None,
     high: float | None = None,
     unit: str = "",
+    always: bool = False,
 ) -> Any:
-    """A dataclass field that is an option on the command line, with its bounds."""
+    """A dataclass field that is an option on the command line, with its bounds.
+
+    always: shown even at its default where options are abbreviated for people.
+    """
     return dataclasses.field(
         default=default,
-        metadata={"help": help, "choices": choices, "low": low, "high": high, "unit": unit},
+        metadata={
+            "help": help,
+            "choices": choices,
+            "low": low,
+            "high": high,
+            "unit": unit,
+            "always": always,
+        },
     )
 
 
@@ -116,7 +127,7 @@ def brief(component: Any) -> str:
     options = ",".join(
         f"{f.name}={_text(getattr(component, f.name))}"
         for f in dataclasses.fields(component)
-        if f.init and getattr(component, f.name) != f.default
+        if f.init and (f.metadata.get("always") or getattr(component, f.name) != f.default)
     )
     return component.name + (f":{options}" if options else "")
 
@@ -178,7 +189,10 @@ def _convert(value: Any, field: dataclasses.Field, where: str) -> Any:
     low, high = field.metadata.get("low"), field.metadata.get("high")
     for item in converted if kind is tuple else (converted,):
         if (low is not None and not item >= low) or (high is not None and not item <= high):
-            raise ComponentError(f"{where}: {value} is outside {low} … {high}")
+            bounds = [f"at least {low:g}"] * (low is not None) + [f"at most {high:g}"] * (
+                high is not None
+            )
+            raise ComponentError(f"{where}: {value} must be {' and '.join(bounds)}")
     return converted
 
 

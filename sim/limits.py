@@ -57,7 +57,8 @@ class Limits:
         need = prompt_len.astype(np.int64) + output_len - 1  # the last token's KV is never written
         if len(need) and need.max() > room:
             worst = int(need.argmax())
+            enough = -(-int(need[worst]) // self.block_size) * self.block_size
             raise CapacityError(
                 f"rollout {worst + 1} of RL step {rl_step} needs {need[worst]} KV tokens, a "
-                f"replica holds {room}; give --kv-tokens {need[worst] + self.block_size} or more"
+                f"replica holds {room}; give --kv-tokens {enough} or more"
             )

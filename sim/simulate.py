@@ -86,6 +86,7 @@ class Result:
     setup: Setup
     steps: tuple[StepResult, ...]
     bounds: Bounds
+    provenance: dict[str, str]  # trace and origin
     wall_s: dict[str, float]
 
     @property
@@ -125,6 +126,7 @@ class Result:
             for s in self.steps
         ]
         return {
+            **self.provenance,
             **{name: self.total(name) for name in SUMS},
             "clairvoyant_s": self.clairvoyant_s,
             "perfect_s": self.perfect_s,
@@ -172,7 +174,7 @@ def simulate(
         bounds = simulate_bounds(workload, setup, rl_steps=chosen)
     results = tuple(simulate_steps(workload, setup, chosen, log=log, progress=progress))
     wall_s = {**workload.wall_s, "simulate": time.perf_counter() - began}
-    return Result(setup, results, bounds, wall_s)
+    return Result(setup, results, bounds, workload.provenance, wall_s)
 
 
 def simulate_steps(

@@ -77,6 +77,7 @@ def sweep(
             step = point["rl_step"]
             rows.append(
                 {
+                    **workload.provenance,
                     **setup.row,
                     **point,
                     "clairvoyant_s": bounds[key].clairvoyant_s[step],

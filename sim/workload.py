@@ -69,6 +69,13 @@ class Workload:
         return load
 
     @property
+    def provenance(self) -> dict[str, str]:
+        """The trace's name and origin (recorded, imported or synthetic), for every result."""
+        if self.trace is None:
+            return {"trace": "arrays", "origin": "synthetic"}
+        return {"trace": self.trace.path.name, "origin": self.trace.meta.origin}
+
+    @property
     def rl_steps(self) -> list[int]:
         """The RL steps present, ascending."""
         return [int(s) for s in np.unique(self.lengths.rl_step)]

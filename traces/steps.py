@@ -21,6 +21,8 @@ def number_steps(
     """
     if fixed is None and all(re.fullmatch(r"\d{1,9}", label) for label in labels):
         return [int(label) for label in labels], {}
+    if negative := [label for label in labels if re.fullmatch(r"-\d+", label)]:
+        raise TraceError(f"RL step {negative[0]} is negative", remedy="number RL steps from 0")
     natural = sorted(labels, key=natural_key)
     if labels and all(re.fullmatch(r"\d+\.\d+|\d+", label) for label in labels):
         natural.sort(key=float)

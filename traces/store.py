@@ -162,7 +162,9 @@ class Trace:
     def read_group(self, index: int, columns: list[str]) -> pa.Table:
         """Some columns of one row group; raises TraceError where the file is damaged."""
         try:
-            with pq.ParquetFile(self.path, metadata=self._footer) as file:
+            with pq.ParquetFile(
+                self.path, metadata=self._footer, page_checksum_verification=True
+            ) as file:
                 return file.read_row_group(index, columns=columns, use_threads=False)
         except (pa.ArrowException, OSError) as error:
             raise TraceError(

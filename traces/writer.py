@@ -58,7 +58,9 @@ class TraceWriter:
                 file=self.path,
                 remedy="name a file in an existing folder that you may write to",
             ) from None
-        self._parquet = pq.ParquetWriter(self._sink, SCHEMA, compression="zstd")
+        self._parquet = pq.ParquetWriter(
+            self._sink, SCHEMA, compression="zstd", write_page_checksum=True
+        )
         return self
 
     def write(self, rows: pa.Table | Iterable[Mapping[str, Any]]) -> None:

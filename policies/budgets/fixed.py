@@ -27,7 +27,9 @@ class Fixed:
     rule: ClassVar[Any] = staticmethod(_rule)
     uses_past: ClassVar[bool] = False
 
-    k: int = option(8, "draft tokens per request and forward", low=0, high=128, unit="tokens")
+    k: int = option(
+        8, "draft tokens per request and forward", low=0, high=128, unit="tokens", always=True
+    )
 
     def plan(self, view: StepView) -> Plan:
         """The constant k."""

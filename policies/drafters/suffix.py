@@ -34,7 +34,7 @@ class Suffix:
     needs_tokens: ClassVar[bool] = True
     acceptance: ClassVar[str] = "token-exact replay (one-hot drafts against recorded tokens)"
 
-    scope: str = option("both", "where to look", choices=("problem", "own", "both"))
+    scope: str = option("both", "where to look", choices=("problem", "own", "both"), always=True)
     window: int = option(0, "history window, 0 is all of it", low=0, unit="RL steps")
     depth: int = option(
         24, "longest string counted, match and draft together", low=2, high=256, unit="tokens"

@@ -4,10 +4,11 @@ where.
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Mapping
 from typing import Any
 
-from ...policies.registry import Registry
+from ...policies.registry import ComponentError, Registry
 
 LATENCIES = Registry("latency", "longtail.sim.latency")
 
@@ -24,9 +25,20 @@ PRESETS: dict[str, tuple[str, str]] = {
 
 
 def make_latency(spec: str | Mapping[str, Any]) -> Any:
-    """A latency model from a preset's name, `name:key=value,…`, or a mapping with the key
-    `name`.
+    """A latency model from `name:key=value,…`, a preset in place of the name, or a mapping.
+
+    Raises ComponentError for an unknown name or option.
     """
-    if isinstance(spec, str) and spec in PRESETS:
-        spec = PRESETS[spec][0]
+    if isinstance(spec, str):
+        name, _, options = spec.partition(":")
+        if name in PRESETS:
+            base = PRESETS[name][0]
+            spec = f"{base}{',' if ':' in base else ':'}{options}" if options else base
+        elif name not in LATENCIES.classes:
+            near = difflib.get_close_matches(name, [*PRESETS, *LATENCIES.classes], n=1)
+            hint = f" (did you mean '{near[0]}'?)" if near else ""
+            raise ComponentError(
+                f"unknown latency '{name}'{hint}; presets: {', '.join(PRESETS)}; "
+                f"models: {', '.join(LATENCIES.classes)}"
+            )
     return LATENCIES.make(spec)
