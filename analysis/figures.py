@@ -7,11 +7,12 @@ trace and under what. Seconds are simulated seconds.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from ..sim.simulate import Result
 from ..sim.state import POSITION_BIN
@@ -21,6 +22,8 @@ from .style import COLOURS, look, new_figure
 
 Results = Mapping[str, Result]
 FEW = 200  # decode forwards below which a bin of positions is not drawn
+LONG_TAIL = 4  # longest over median from which lengths are drawn on a logarithmic axis
+NUMBERS = FuncFormatter(lambda v, _: f"{v:,.0f}")
 
 
 def active_requests(results: Results, caption: str, rl_step: int | None = None) -> Figure:
@@ -40,24 +43,16 @@ def active_requests(results: Results, caption: str, rl_step: int | None = None) 
         tail.plot(seconds[-1], running[-2], "o", color=look(i)["color"], markersize=5)
     count = chosen.requests
     for axes in (whole, tail):
-        axes.axhline(0.1 * count, color="#888888", linewidth=0.8)
+        axes.axhline(0.1 * count, color="#888888", linewidth=0.8, label="90 % done: the tail")
         axes.set(
-            xlabel="seconds since the RL step began",
+            xlabel="time since the RL step began [s]",
             ylabel="requests not yet finished",
             xlim=(0, None),
         )
-    whole.annotate(
-        "90 % done: the tail begins",
-        (0.01, 0.1 * count),
-        xycoords=("axes fraction", "data"),
-        va="bottom",
-        fontsize=8,
-        color="#555555",
-        bbox={"facecolor": "white", "edgecolor": "none", "pad": 1, "alpha": 0.8},
-    )
     whole.set(ylim=(0, None), title="all of it")
     tail.set(yscale="log", ylim=(0.8, None), title="the tail (logarithmic)")
-    tail.yaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:,.0f}"))
+    for axes in (whole, tail):
+        axes.yaxis.set_major_formatter(NUMBERS)
     _legend(whole, "policy, makespan")
     return figure
 
@@ -75,6 +70,8 @@ def makespan_by_step(results: Results, caption: str) -> Figure:
     """Makespan of each RL step, one line per policy, and the clairvoyant bound of the best
     drafter.
     """
+    if all(len(result.steps) == 1 for result in results.values()):
+        return _makespan_bars(results, caption)
     figure, (axes,) = new_figure("Makespan per RL step", caption)
     for i, (label, result) in enumerate(results.items()):
         axes.plot(
@@ -94,8 +91,32 @@ def makespan_by_step(results: Results, caption: str) -> Figure:
         label=f"clairvoyant, {label.partition('/')[0]}  {best.clairvoyant_s:.1f} s",
     )
     axes.set(xlabel="RL step", ylabel="makespan [s]", ylim=(0, None))
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     _legend(axes, "policy, all RL steps")
+    return figure
+
+
+def _makespan_bars(results: Results, caption: str) -> Figure:
+    """One RL step only: a bar per policy, and the bound that its drafter sets to any budget."""
+    step = next(iter(results.values())).steps[0].rl_step
+    height = 1.8 + 0.42 * max(len(results), 2)
+    figure, (axes,) = new_figure(f"Makespan of RL step {step}", caption, width=9, height=height)
+    seconds = [result.makespan_s for result in results.values()]
+    bars = axes.barh(list(results), seconds, color=[look(i)["color"] for i in range(len(results))])
+    axes.bar_label(bars, [f"{s:.1f} s" for s in seconds], padding=5, fontsize=9)
+    drafting = {i: r for i, r in enumerate(results.values()) if r.setup.drafter.longest_draft}
+    bounds = [result.clairvoyant_s for result in drafting.values()]
+    style: dict[str, Any] = {"linestyle": "none", "marker": "|", "color": "white"}
+    axes.plot(bounds, list(drafting), markersize=20, markeredgewidth=5, **style)
+    style["color"] = "black"
+    label = "clairvoyant: this drafter, no draft ever rejected"
+    axes.plot(bounds, list(drafting), markersize=18, markeredgewidth=2, label=label, **style)
+    axes.invert_yaxis()
+    axes.grid(axis="y", visible=False)
+    axes.set(xlabel="makespan [s]", xlim=(0, 1.12 * max(seconds)))
+    if drafting:
+        place: Any = {"loc": "lower right", "bbox_to_anchor": (1, 1), "borderaxespad": 0}
+        axes.legend(fontsize=8, markerscale=0.6, **place)
     return figure
 
 
@@ -114,16 +135,22 @@ def acceptance(results: Results, caption: str) -> Figure:
         positions, length = acceptance_by_position(result)
         if len(positions):
             by_position.plot(positions, length, **look(i))
-    by_step.set(xlabel="RL step", ylabel="tokens per forward", ylim=(0.95, None))
+    by_step.set(xlabel="RL step", ylabel="tokens per request and forward", ylim=(0.95, None))
     by_step.set_title("by RL step")
+    seen = [s.rl_step for result in results.values() for s in result.steps]
+    by_step.set_xlim(min(seen) - 0.5, max(seen) + 0.5)
     by_position.set_title("by position in the rollout")
-    by_step.xaxis.set_major_locator(MaxNLocator(integer=True))
+    by_step.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     by_position.set(
         xlabel="position in the rollout [output tokens]",
-        ylabel="tokens per forward",
+        ylabel="tokens per request and forward",
         ylim=(0.95, None),
         xlim=(0, None),
     )
+    by_position.xaxis.set_major_formatter(NUMBERS)
+    if not by_position.lines:
+        words = "no drafts, or simulated without a log"
+        by_position.text(0.5, 0.5, words, ha="center", transform=by_position.transAxes)
     for axes in (by_step, by_position):
         axes.set_ylim(0.95, max(1.5, axes.get_ylim()[1]))
     handles, labels = by_step.get_legend_handles_labels()
@@ -146,7 +173,7 @@ def acceptance_by_position(result: Result) -> tuple[np.ndarray, np.ndarray]:
 
 def survival(lengths: Lengths, caption: str) -> Figure:
     """Share of rollouts at least x tokens long, all RL steps together and each alone."""
-    figure, (axes,) = new_figure("How long the rollouts are", caption)
+    figure, (axes,) = new_figure("How long the rollouts are", caption, width=9)
     for step in np.unique(lengths.rl_step):
         axes.plot(
             *survival_curve(lengths.output_len[lengths.rl_step == step]),
@@ -154,52 +181,37 @@ def survival(lengths: Lengths, caption: str) -> Figure:
             linewidth=0.8,
             drawstyle="steps-pre",
         )
+    x, share = survival_curve(lengths.output_len)
+    axes.plot(x, share, color=COLOURS[1], drawstyle="steps-pre", label="all RL steps")
     axes.plot([], [], color="#bbbbbb", linewidth=0.8, label="each RL step")
-    axes.plot(
-        *survival_curve(lengths.output_len),
-        color=COLOURS[1],
-        drawstyle="steps-pre",
-        label="all RL steps",
-    )
-    for q, name in ((0.5, "median"), (0.9, "p90"), (0.99, "p99")):
-        x = float(np.quantile(lengths.output_len, q))
-        share = float((lengths.output_len >= x).mean())
-        axes.plot(x, share, "o", color=COLOURS[4], markersize=5)
-        if x < lengths.output_len.max():
-            axes.annotate(
-                f"{name} {x:,.0f}",
-                (x, share),
-                xytext=(-8, -4),
-                textcoords="offset points",
-                ha="right",
-                va="top",
-                fontsize=9,
-            )
-    longest = int(lengths.output_len.max())
-    axes.axvline(longest, color="#888888", linewidth=0.8)
+    longest = int(x[-1])
+    marks = [("median", 0.5, "o"), ("p90", 0.9, "s"), ("p99", 0.99, "^"), ("longest", 1.0, "D")]
+    for name, q, marker in marks:
+        at = int(np.searchsorted(x, np.quantile(lengths.output_len, q)))
+        words = f"{name} {np.quantile(lengths.output_len, q):,.0f} tokens"
+        axes.plot(x[at], share[at], marker, color=COLOURS[4], markersize=6, label=words)
     cut = int(lengths.capped.sum())
-    words = f"longest {longest:,}" + (
-        f"\n{cut:,} cut by length ({cut / len(lengths):.1%})" if cut else ""
-    )
-    axes.annotate(
-        words,
-        (longest, 1),
-        xytext=(-6, -2),
-        textcoords="offset points",
-        ha="right",
-        va="top",
-        fontsize=9,
-        color="#555555",
-    )
+    if cut:
+        where = np.unique(lengths.output_len[lengths.capped])
+        rug: Any = axes.get_xaxis_transform()
+        words = f"{cut:,} cut by length ({cut / len(lengths):.1%})"
+        style: dict[str, Any] = {"linestyle": "none", "marker": "|", "markersize": 10}
+        axes.plot(where, [0.02] * len(where), transform=rug, color="#000000", label=words, **style)
     axes.set(
-        xscale="log",
         yscale="log",
         xlabel="output length x [tokens]",
         ylabel="share of rollouts at least x long",
-        ylim=(0.4 * float((lengths.output_len == longest).mean()), 1.3),
+        ylim=(0.4 * share[-1], 1.3),
     )
-    _plain_numbers(axes)
-    axes.legend(loc="lower left", fontsize=9)
+    if longest > LONG_TAIL * np.median(lengths.output_len):
+        axes.set_xscale("log")
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.xaxis.set_minor_formatter(NullFormatter())
+    else:
+        axes.set_xlim(0, None)
+    axes.xaxis.set_major_formatter(NUMBERS)
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{100 * v:g}%"))
+    _legend(axes, None)
     return figure
 
 
@@ -237,7 +249,7 @@ def wasted(results: Results, caption: str) -> Figure:
     return figure
 
 
-def _legend(axes: Axes, title: str) -> None:
+def _legend(axes: Axes, title: str | None) -> None:
     """Beside the data, never on it."""
     axes.figure.legend(
         *axes.get_legend_handles_labels(),
@@ -247,11 +259,3 @@ def _legend(axes: Axes, title: str) -> None:
         title_fontsize=8,
         alignment="left",
     )
-
-
-def _plain_numbers(axes: Axes) -> None:
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:,.0f}"))
-    axes.yaxis.set_major_formatter(
-        FuncFormatter(lambda v, _: f"{v:.0%}" if v >= 0.01 else f"{v:.2%}")
-    )
-    axes.xaxis.set_minor_formatter(NullFormatter())

@@ -10,7 +10,7 @@ import matplotlib
 import pandas as pd
 from matplotlib.figure import Figure
 
-from ..policies.registry import brief
+from ..sim.latency.presets import name_latency
 from ..traces.rollouts import Lengths
 from ..traces.schema import TraceError
 from . import figures
@@ -23,7 +23,7 @@ def draw_all(results: Results, lengths: Lengths, caption: str, folder: Path) -> 
     """Every picture of a comparison, in `folder`; the paths written. Raises TraceError."""
     supposed = next(iter(results.values())).setup
     trace = caption
-    caption += f"; latency {brief(supposed.latency)}"
+    caption += f"; latency {name_latency(supposed.latency)}"
     drawn: dict[str, Callable[[], Figure]] = {
         "active_requests": lambda: figures.active_requests(results, caption),
         "makespan_by_step": lambda: figures.makespan_by_step(results, caption),
@@ -53,6 +53,7 @@ def _write(draw: Callable[[], Figure], folder: Path, name: str) -> list[Path]:
                 try:
                     figure.savefig(partial, format=kind, metadata=metadata)
                     partial.replace(path)
+                    figure.set_layout_engine("none")  # laid out once is enough
                 finally:
                     partial.unlink(missing_ok=True)
                 paths.append(path)

@@ -13,7 +13,7 @@ from rich.table import Table
 
 from ..policies.components import BUDGETS, DRAFTERS, PLACEMENTS
 from ..policies.registry import Registry, brief, describe
-from ..sim.latency.presets import LATENCIES, PRESETS
+from ..sim.latency.presets import LATENCIES, PRESETS, name_latency
 from ..sim.simulate import Result
 from ..sim.workload import Workload
 
@@ -230,6 +230,8 @@ def _brief(column: str, value: object, drafter: str) -> str:
     if column == "budget" and drafter == "none":
         return ""
     kinds = {"drafter": DRAFTERS, "budget": BUDGETS, "placement": PLACEMENTS, "latency": LATENCIES}
+    if column == "latency":
+        return name_latency(LATENCIES.make(str(value)))
     if column in kinds:
         return brief(kinds[column].make(str(value)))
     return f"{column}={value}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from typing import Any
 
 from matplotlib.axes import Axes
@@ -38,7 +39,9 @@ def new_figure(
     FigureCanvasAgg(figure)
     axes = figure.subplots(1, panels, squeeze=False)[0].tolist()
     figure.suptitle(title, x=0.01, ha="left", fontweight="bold", fontsize=12)
-    figure.supxlabel(caption, x=0.01, ha="left", fontsize=7.5, color="#555555")
+    loud = {"color": "#D55E00", "fontweight": "bold"} if "SYNTHETIC" in caption else {}
+    caption = textwrap.fill(caption, int(14 * width))
+    figure.supxlabel(caption, x=0.01, ha="left", fontsize=8, **({"color": "#555555"} | loud))
     return figure, axes
 
 

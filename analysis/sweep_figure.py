@@ -50,7 +50,11 @@ def makespan_by_budget(table: pd.DataFrame, caption: str) -> Figure:
     names = [str(k) for k in ticks]
     for budget in [*others, "clairvoyant"]:
         place[budget] = len(place)
-        names.append("clair-\nvoyant" if budget == "clairvoyant" else brief(BUDGETS.make(budget)))
+        names.append(
+            "clair-\nvoyant"
+            if budget == "clairvoyant"
+            else brief(BUDGETS.make(budget)).replace(":", ":\n").replace(",", ",\n")
+        )
     for i, (drafter, mine) in enumerate(
         points[points.drafter != "none"].groupby("drafter", sort=False)
     ):
@@ -69,7 +73,7 @@ def makespan_by_budget(table: pd.DataFrame, caption: str) -> Figure:
         axes.axhline(plain.makespan_s.iloc[0], color="#000000", linewidth=1, label="no speculation")
     if others:
         axes.axvline(len(ticks) - 0.5, color="#dddddd", linewidth=1)
-    axes.set_xticks(list(place.values()), names)
+    axes.set_xticks(list(place.values()), names, fontsize=9 if len(place) < 12 else 8)
     axes.set(
         xlabel="draft tokens per request and forward (fixed budgets), then other budgets",
         ylabel="makespan of all RL steps [s]",

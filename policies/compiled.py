@@ -55,8 +55,15 @@ def is_cold(*functions: str) -> bool:
     return any(not any(folder.rglob(f"*.{name}-*.nbi")) for name in functions)
 
 
-def jit(*signature: Any, **options: Any) -> Callable[..., Any]:
-    """`numba.njit` with the GIL released and this project's own on-disk cache."""
+def jit(*signature: Any, inner: bool = False, **options: Any) -> Callable[..., Any]:
+    """`numba.njit` with the GIL released and this project's own on-disk cache.
+
+    inner: called from compiled code only, so nothing is generated for callers in Python, which for
+    tuples of arrays is a good part of the compilation.
+    """
+
+    if inner:
+        options |= {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
 
     def decorate(function: Callable[..., Any]) -> Any:
         before = numba.config.CACHE_DIR

@@ -54,7 +54,7 @@ from .state import (
 )
 
 
-@jit()
+@jit(inner=True)
 def _record(log, state, begin, waiting, tokens, requests, drafted, accepted, kv_tokens):
     row = state.n[LOGGED]
     log.seconds[row, 0] = begin
@@ -66,7 +66,7 @@ def _record(log, state, begin, waiting, tokens, requests, drafted, accepted, kv_
     state.n[LOGGED] = row + 1
 
 
-@jit()
+@jit(inner=True)
 def _locate(log, g, drafted, accepted):
     row = min(g // POSITION_BIN, len(log.positions) - 1)
     log.positions[row, 0] += 1
@@ -74,7 +74,7 @@ def _locate(log, g, drafted, accepted):
     log.positions[row, 2] += accepted
 
 
-@jit()
+@jit(inner=True)
 def _retire(batch, state):
     """Take out the running requests that have reached their end, keeping the others' order."""
     kept = 0
@@ -92,14 +92,14 @@ def _retire(batch, state):
     state.n[RUNNING] = kept
 
 
-@jit()
+@jit(inner=True)
 def _draft_length(batch, state, limits, drafted, offsets, i):
     g = batch.generated[i]
     d = min(state.budget[i], np.int32(drafted[offsets[i] + g]))
     return max(0, min(d, limits[LONGEST_DRAFT], batch.cap[i] - g - 1))
 
 
-@jit()
+@jit(inner=True)
 def _decode_jump(batch, state, latency, params, limits, until_s, log):
     """Forwards without drafts until somebody finishes: the batch does not change, only KV grows."""
     n = state.n[RUNNING]
@@ -138,7 +138,7 @@ def _decode_jump(batch, state, latency, params, limits, until_s, log):
         _retire(batch, state)
 
 
-@jit()
+@jit(inner=True)
 def _decode_forwards(
     batch, plan, state, drafted, matched, offsets, rule, latency, params, limits, until_s, log
 ):
@@ -231,7 +231,7 @@ def _decode_forwards(
     state.n[ACCEPTED] += sum_accepted
 
 
-@jit()
+@jit(inner=True)
 def _preempt_last(batch, state):
     """vLLM's preemption by recomputation: the request admitted last gives everything back."""
     state.n[RUNNING] -= 1
@@ -248,7 +248,7 @@ def _preempt_last(batch, state):
     return i
 
 
-@jit()
+@jit(inner=True)
 def _schedule(batch, state, limits, drafted, offsets):
     """Fill state.scheduled for this forward; how many of state.running take part."""
     room = limits[FORWARD_TOKENS]
@@ -298,7 +298,7 @@ def _schedule(batch, state, limits, drafted, offsets):
     return j
 
 
-@jit()
+@jit(inner=True)
 def _forward(batch, plan, state, drafted, matched, offsets, rule, latency, params, limits, log):
     """One forward in full: schedule, run, postprocess."""
     decoding, held = 0, 0

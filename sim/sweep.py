@@ -163,7 +163,9 @@ def read_table(path: Path) -> pd.DataFrame:
         raise TraceError("no such file", file=path, remedy=remedy) from None
     except (OSError, ValueError) as error:
         raise TraceError(f"not a table ({error})", file=path, remedy=remedy) from None
-    missing = {*Setup().row, "rl_step", *STEP_FIELDS, "clairvoyant_s"} - set(table.columns)
+    missing = {"trace", "origin", *Setup().row, "rl_step", *STEP_FIELDS, "clairvoyant_s"} - set(
+        table.columns
+    )
     if missing:
         raise TraceError(f"not a sweep's table: no column {min(missing)}", file=path, remedy=remedy)
     return table

@@ -71,7 +71,7 @@ class Ngram:
         return LiveNgram(self)
 
 
-@jit()
+@jit(inner=True)
 def _same(text, a, b, n):
     for i in range(n):  # noqa: SIM110 (numba)
         if text[a + i] != text[b + i]:
@@ -79,7 +79,7 @@ def _same(text, a, b, n):
     return True
 
 
-@jit()
+@jit(inner=True)
 def _place(text, start, n, table):
     """Table index of the n-gram that begins at `start`, or of the free place where it belongs."""
     mask = len(table) - 1

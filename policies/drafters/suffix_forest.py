@@ -90,7 +90,7 @@ def new_root(forest):
     return root
 
 
-@jit()
+@jit(inner=True)
 def _find(forest, key):
     """Table index of the key's entry, or of the free place where it belongs."""
     mask = len(forest.table) // 2 - 1
@@ -101,7 +101,7 @@ def _find(forest, key):
     return 2 * at
 
 
-@jit()
+@jit(inner=True)
 def _enter(forest, key, node):
     at = _find(forest, key)
     forest.table[at] = key
@@ -109,7 +109,7 @@ def _enter(forest, key, node):
     forest.slot[node] = at
 
 
-@jit()
+@jit(inner=True)
 def _child(forest, parent, token):
     """The child of `parent` by `token`, or -1."""
     head = forest.node[parent, HEAD]
@@ -121,7 +121,7 @@ def _child(forest, parent, token):
     return np.int32(forest.table[at + 1])
 
 
-@jit()
+@jit(inner=True)
 def _add(forest, parent, token, position):
     """A leaf: the string of `parent` and `token`, which occurred once and goes on at `position`."""
     new = forest.size[0]

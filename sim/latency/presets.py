@@ -8,7 +8,7 @@ import difflib
 from collections.abc import Mapping
 from typing import Any
 
-from ...policies.registry import ComponentError, Registry
+from ...policies.registry import ComponentError, Registry, brief
 
 LATENCIES = Registry("latency", "longtail.sim.latency")
 
@@ -42,3 +42,11 @@ def make_latency(spec: str | Mapping[str, Any]) -> Any:
                 f"models: {', '.join(LATENCIES.classes)}"
             )
     return LATENCIES.make(spec)
+
+
+def name_latency(latency: Any) -> str:
+    """What to call a latency model for people: its preset, else what was configured."""
+    for name in PRESETS:
+        if make_latency(name) == latency:
+            return f"{name} (prior)"
+    return brief(latency)

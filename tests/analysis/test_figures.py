@@ -101,3 +101,16 @@ def test_no_drafter_alone_can_be_drawn(workload: Workload, tmp_path: Path) -> No
 def test_pyplot_stays_unloaded() -> None:
     script = "import sys, longtail.analysis.plots; assert 'matplotlib.pyplot' not in sys.modules"
     subprocess.run([sys.executable, "-c", script], check=True)
+
+
+def test_one_rl_step_is_bars_with_the_drafters_bounds(workload: Workload) -> None:
+    axes = figures.makespan_by_step(compare(workload, POLICIES, rl_steps=[1]), "c").axes[0]
+    assert [t.get_text() for t in axes.get_yticklabels()] == list(POLICIES)
+    assert len(axes.lines[0].get_ydata()) == 2  # no bound for the policy without a drafter
+
+
+def test_synthetic_is_loud(results: figures.Results) -> None:
+    loud, quiet = (
+        figures.makespan_by_step(results, c)._supxlabel for c in ("SYNTHETIC", "recorded")
+    )
+    assert loud.get_fontweight() == "bold" and quiet.get_fontweight() != "bold"
