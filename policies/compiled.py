@@ -58,8 +58,8 @@ def is_cold(*functions: str) -> bool:
 def jit(*signature: Any, inner: bool = False, **options: Any) -> Callable[..., Any]:
     """`numba.njit` with the GIL released and this project's own on-disk cache.
 
-    inner: called from compiled code only, so nothing is generated for callers in Python, which for
-    tuples of arrays is a good part of the compilation.
+    inner: called from compiled code only (from Python it crashes): nothing is generated for
+    callers in Python, which for tuples of arrays is a good part of the compilation.
     """
 
     if inner:

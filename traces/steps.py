@@ -17,11 +17,13 @@ def number_steps(
 
     Labels that are all whole numbers stay as they are. Others are numbered in natural order
     (`step_50` before `step_400`), or in the order `fixed`, in which `*` stands for all not named.
-    Raises TraceError where `fixed` names a label that is not there or leaves one out.
+    Raises TraceError where `fixed` names a label that is not there or leaves one out, and for
+    negative numbers.
     """
     if fixed is None and all(re.fullmatch(r"\d{1,9}", label) for label in labels):
         return [int(label) for label in labels], {}
-    if negative := [label for label in labels if re.fullmatch(r"-\d+", label)]:
+    negative = [label for label in labels if re.fullmatch(r"-\d+", label)]
+    if negative and all(re.fullmatch(r"-?\d+", label) for label in labels):
         raise TraceError(f"RL step {negative[0]} is negative", remedy="number RL steps from 0")
     natural = sorted(labels, key=natural_key)
     if labels and all(re.fullmatch(r"\d+\.\d+|\d+", label) for label in labels):

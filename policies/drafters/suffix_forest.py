@@ -109,7 +109,7 @@ def _enter(forest, key, node):
     forest.slot[node] = at
 
 
-@jit(inner=True)
+@jit()
 def _child(forest, parent, token):
     """The child of `parent` by `token`, or -1."""
     head = forest.node[parent, HEAD]
