@@ -19,6 +19,7 @@ from numba import types
 from ..policies.batch import BATCH, DECODING, KV_TOKENS, PLAN, PREFILLING, RULE, WAITING
 from ..policies.compiled import jit
 from .latency import LATENCY
+from .schedule import schedule
 from .state import (
     ACCEPTED,
     BLOCK,
@@ -40,9 +41,6 @@ from .state import (
     LONGEST_DRAFT,
     OFFSETS,
     POSITION_BIN,
-    PREEMPTED,
-    PREFILL,
-    QUEUED,
     RUNNING,
     SEATS,
     STATE,
@@ -90,13 +88,6 @@ def _retire(batch, state):
             batch.slots[kept] = i
             kept += 1
     state.n[RUNNING] = kept
-
-
-@jit(inner=True)
-def _draft_length(batch, state, limits, drafted, offsets, i):
-    g = batch.generated[i]
-    d = min(state.budget[i], np.int32(drafted[offsets[i] + g]))
-    return max(0, min(d, limits[LONGEST_DRAFT], batch.cap[i] - g - 1))
 
 
 @jit(inner=True)
@@ -232,73 +223,6 @@ def _decode_forwards(
 
 
 @jit(inner=True)
-def _preempt_last(batch, state):
-    """vLLM's preemption by recomputation: the request admitted last gives everything back."""
-    state.n[RUNNING] -= 1
-    i = state.running[state.n[RUNNING]]
-    state.n[FREE] += state.blocks[i]
-    state.blocks[i] = 0
-    state.computed[i] = 0
-    state.n[IN_PREFILL] -= state.phase[i] == PREFILL
-    state.phase[i] = QUEUED
-    state.n[HEAD] -= 1
-    state.queue[state.n[HEAD]] = i
-    state.preemptions[i] += 1
-    state.n[PREEMPTED] += 1
-    return i
-
-
-@jit(inner=True)
-def _schedule(batch, state, limits, drafted, offsets):
-    """Fill state.scheduled for this forward; how many of state.running take part."""
-    room = limits[FORWARD_TOKENS]
-    block = limits[BLOCK]
-    preempted = False
-    j = 0
-    while j < state.n[RUNNING] and room > 0:
-        i = state.running[j]
-        if state.phase[i] == DECODE:
-            computed = batch.prompt_len[i] + batch.generated[i] - 1
-            tokens = 1 + _draft_length(batch, state, limits, drafted, offsets, i)
-        else:
-            computed = state.computed[i]
-            tokens = batch.prompt_len[i] + batch.generated[i] - computed
-        tokens = min(tokens, room)
-        need = (computed + tokens - 1) // block + 1 - state.blocks[i]
-        victim = -1
-        while need > state.n[FREE] and victim != i:
-            victim = _preempt_last(batch, state)
-            preempted = True
-        if victim == i:
-            break
-        if need > 0:
-            state.n[FREE] -= need
-            state.blocks[i] += need
-        state.scheduled[i] = tokens
-        room -= tokens
-        j += 1
-    if preempted:
-        return j
-    while state.n[HEAD] < state.n[TAIL] and state.n[RUNNING] < limits[SEATS] and room > 0:
-        i = state.queue[state.n[HEAD]]
-        tokens = min(batch.prompt_len[i] + batch.generated[i], room)
-        need = (tokens - 1) // block + 1
-        if need > state.n[FREE]:
-            break
-        state.n[FREE] -= need
-        state.blocks[i] = need
-        state.scheduled[i] = tokens
-        state.phase[i] = PREFILL
-        state.n[IN_PREFILL] += 1
-        state.n[HEAD] += 1
-        state.running[state.n[RUNNING]] = i
-        state.n[RUNNING] += 1
-        room -= tokens
-        j += 1
-    return j
-
-
-@jit(inner=True)
 def _forward(batch, plan, state, drafted, matched, offsets, rule, latency, params, limits, log):
     """One forward in full: schedule, run, postprocess."""
     decoding, held = 0, 0
@@ -315,7 +239,7 @@ def _forward(batch, plan, state, drafted, matched, offsets, rule, latency, param
     if decoding > 0 and limits[LONGEST_DRAFT] > 0:
         rule(batch, plan, state.budget)
 
-    requests = _schedule(batch, state, limits, drafted, offsets)
+    requests = schedule(batch, state, limits, drafted, offsets)
     if requests == 0:
         return  # everybody was preempted: nothing runs, no time passes
 
