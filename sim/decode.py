@@ -4,10 +4,10 @@ next.
 In: a replica's state, a drafter's profile, a budget rule and a latency model (both called through
 their address), engine limits, and the time until which to run. The loop schedules as vLLM V1 does
 (vllm/v1/core/sched/scheduler.py): running requests first, in order of admission, each 1 + d tokens
-if it decodes or a chunk of its prefill; then admissions while tokens, seats and KV blocks last and
-nobody was preempted in this forward. Too few blocks: the request admitted last loses its KV cache
-and goes back to the head of the queue, to be recomputed. It knows the recorded lengths; the rule
-does not.
+if it decodes or a chunk of its prefill; then admissions while tokens, seats and KV blocks (for the
+whole of what is to be prefilled: `scheduler_reserve_full_isl`) last and nobody was preempted in
+this forward. Too few blocks: the request admitted last loses its KV cache and goes back to the head
+of the queue, to be recomputed. It knows the recorded lengths; the rule does not.
 
 Acceptance, for a draft of d tokens of which the first m equal the recorded ones: a = min(m, d) are
 accepted and one more token comes for free, unless the last accepted one was the rollout's end.

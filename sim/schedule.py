@@ -81,10 +81,11 @@ def schedule(batch, state, limits, drafted, offsets):
         return j
     while state.n[HEAD] < state.n[TAIL] and state.n[RUNNING] < limits[SEATS] and room > 0:
         i = state.queue[state.n[HEAD]]
-        tokens = min(batch.prompt_len[i] + batch.generated[i], room)
+        whole = batch.prompt_len[i] + batch.generated[i]
+        if (whole - 1) // block + 1 > state.n[FREE]:
+            break  # all of it has to fit, though only the first chunk's blocks are taken now
+        tokens = min(whole, room)
         need = (tokens - 1) // block + 1
-        if need > state.n[FREE]:
-            break
         state.n[FREE] -= need
         state.blocks[i] = need
         state.scheduled[i] = tokens

@@ -69,13 +69,13 @@ def simulate(
             if room == 0 or (r not in running and (preempted or len(running) >= seats)):
                 break
             d = draft(r)[: max(0, min(allowed[r], r.cap - r.generated - 1))] if r.decoding else []
-            tokens = min(len(r.prompt) + r.generated + len(d) - r.computed, room)
+            tokens = min((whole := len(r.prompt) + r.generated) + len(d) - r.computed, room)
             need = max(0, -(-(r.computed + tokens) // block) - r.blocks)  # rounded up
             while need > free and r in running:
                 queue.insert(0, last := running.pop())
                 free, preempted, last.preemptions = free + last.blocks, True, last.preemptions + 1
                 last.blocks, last.computed, last.decoding = 0, 0, False
-            if need > free or (preempted and r not in running):
+            if need > free or (r not in running and (preempted or -(-whole // block) > free)):
                 break
             if r not in running:
                 running.append(queue.pop(0))
