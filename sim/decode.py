@@ -276,8 +276,6 @@ def _forward(batch, plan, state, drafted, matched, offsets, rule, latency, param
             state.phase[i] = DECODE
             state.n[IN_PREFILL] -= 1
             gain = np.int32(1)
-            if g == 0:
-                state.first_s[i] = state.clock[0]
         batch.generated[i] = g + gain
         batch.forwards[i] += 1
         finished |= batch.generated[i] == state.output_len[i]

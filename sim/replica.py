@@ -72,7 +72,6 @@ class Replica:
             queue=np.arange(count, dtype=np.int32),
             n=np.zeros(COUNTERS, np.int64),
             clock=np.zeros(1),
-            first_s=np.full(count, np.nan),
             finish_s=np.full(count, np.nan),
         )
         self.state.n[TAIL] = count

@@ -35,7 +35,6 @@ class State(NamedTuple):
     queue: np.ndarray  # int32[N]: n[HEAD]:n[TAIL] wait
     n: np.ndarray  # int64[COUNTERS]
     clock: np.ndarray  # float64[1] s
-    first_s: np.ndarray  # float64[N]: first output token
     finish_s: np.ndarray  # float64[N]
 
 
@@ -48,7 +47,7 @@ class Log(NamedTuple):
 
 
 I4, I8, F8 = types.int32[::1], types.int64[::1], types.float64[::1]
-STATE = types.NamedTuple([I4, I4, I4, types.int8[::1], I4, I4, I4, I4, I4, I8, F8, F8, F8], State)
+STATE = types.NamedTuple([I4, I4, I4, types.int8[::1], I4, I4, I4, I4, I4, I8, F8, F8], State)
 LOG = types.NamedTuple([types.float64[:, ::1], types.int64[:, ::1], types.int64[:, ::1]], Log)
 # Profiles may be views of read-only memory shared between processes.
 U1 = types.Array(types.uint8, 1, "C", readonly=True)
