@@ -12,8 +12,10 @@ from typing import Any
 
 import click
 
-from .options import LIMITS, Steps, configuration, trace_or_config
+from .cli_live import record_vllm, run
+from .options import LIMITS, configuration, trace_or_config
 from .traces.commands import trace as trace_group
+from .traces.step_list import Steps
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -26,10 +28,12 @@ def cli() -> None:
     longtail trace import text …        your own rollouts in
     longtail simulate T.parquet …       one configuration
     longtail sweep T.parquet …          many, on every core
+    longtail run T.parquet …            live, in vLLM
     """
 
 
 cli.add_command(trace_group)
+cli.add_command(run)
 
 
 @cli.command()
@@ -234,6 +238,9 @@ def record_tiny(seed: int, output: str) -> None:
             f"{error.name} is not installed; install it with: pip install 'longtail[record]'"
         ) from None
     run(Path(output), seed=seed, progress=lambda line: click.echo(line, err=True))
+
+
+record.add_command(record_vllm)
 
 
 def _components(options: dict[str, Any]) -> dict[str, Any]:

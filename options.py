@@ -8,36 +8,14 @@ from typing import Any
 
 import click
 
+from .traces.step_list import Steps
+
 LIMITS = ("max_num_seqs", "max_num_batched_tokens", "kv_tokens", "block_size", "replicas")
-
-
-class Steps(click.ParamType):
-    """RL steps as `1,3..5`."""
-
-    name = "steps"
-
-    def convert(self, value: Any, param: Any, ctx: Any) -> Any:
-        """A list of ints, ascending ranges written out; a YAML list may hold either."""
-        if isinstance(value, list):
-            return [step for part in value for step in self.convert(part, param, ctx)]
-        if isinstance(value, int):
-            return [value]
-        steps: list[int] = []
-        for part in str(value).split(","):
-            first, dots, last = part.partition("..")
-            try:
-                span = range(int(first), int(last if dots else first) + 1)
-            except ValueError:
-                span = range(0)
-            if not span:
-                self.fail(f"'{value}' is not a list of RL steps such as 1,3..5", param, ctx)
-            steps += span
-        return steps
 
 
 def _read_config(ctx: click.Context, path: str) -> dict[str, Any]:
     """A YAML file's options become defaults of the command; those it takes several of, as lists."""
-    from .sim.config import read_config
+    from .policies.config import read_config
 
     params = {p.opts[-1].lstrip("-").replace("-", "_"): p for p in ctx.command.params}
     options = {}

@@ -10,7 +10,7 @@ import matplotlib
 import pandas as pd
 from matplotlib.figure import Figure
 
-from ..sim.latency.presets import name_latency
+from ..policies.latency.presets import name_latency
 from ..traces.rollouts import Lengths
 from ..traces.schema import TraceError
 from . import figures

@@ -12,8 +12,8 @@ from rich.measure import Measurement
 from rich.table import Table
 
 from ..policies.components import BUDGETS, DRAFTERS, PLACEMENTS
+from ..policies.latency.presets import LATENCIES, PRESETS, name_latency
 from ..policies.registry import Registry, brief, describe
-from ..sim.latency.presets import LATENCIES, PRESETS, name_latency
 from ..sim.simulate import Result
 from ..sim.workload import Workload
 

@@ -18,7 +18,7 @@ from numba import types
 
 from ..policies.batch import BATCH, DECODING, KV_TOKENS, PLAN, PREFILLING, RULE, WAITING
 from ..policies.compiled import jit
-from .latency import LATENCY
+from ..policies.latency import LATENCY
 from .schedule import schedule
 from .state import (
     ACCEPTED,

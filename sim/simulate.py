@@ -8,10 +8,10 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ..policies.components import BUDGETS, DRAFTERS, PLACEMENTS
+from ..policies.latency.presets import make_latency
 from ..policies.profile import Profile, perfect_profile
 from ..policies.registry import spec_of
 from ..policies.view import StepView
-from .latency.presets import make_latency
 from .limits import Limits
 from .step import Requests, StepResult, simulate_step
 from .workload import Workload

@@ -5,8 +5,8 @@ import dataclasses
 import pytest
 
 from longtail.policies.components import BUDGETS, DRAFTERS, PLACEMENTS
+from longtail.policies.latency.presets import LATENCIES, PRESETS, make_latency
 from longtail.policies.registry import ComponentError, Registry, describe, spec_of
-from longtail.sim.latency.presets import LATENCIES, PRESETS, make_latency
 
 KINDS = [DRAFTERS, BUDGETS, PLACEMENTS, LATENCIES]
 EVERY = [(kind, name) for kind in KINDS for name in kind.classes]

@@ -6,9 +6,12 @@ Nothing heavy is imported before a verb runs.
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import click
+
+from .step_list import Steps
 
 
 @click.group()
@@ -233,6 +236,42 @@ def synth(output: str, lengths: str, no_tokens: bool, **recipe: Any) -> None:
             watch=watch,
         )
     click.echo(f"{output}: synthetic trace written")
+
+
+@trace.command()
+@click.argument("path", metavar="TRACE")
+@click.option("-o", "--output", required=True, help="The trace to write (Parquet).")
+@click.option("--rl-steps", type=Steps(), metavar="1,3..5", help="Only these RL steps.")
+@click.option("--prompt", default="*", metavar="GLOB", help="Only prompts whose id matches.")
+@click.option("--prompts", type=click.IntRange(min=1), help="Only the first so many of them.")
+@click.option("--samples", type=click.IntRange(min=1), help="Of each prompt and RL step.")
+@click.option("--longest", type=click.IntRange(min=1), help="Output tokens of a rollout at most.")
+def select(path: str, output: str, **choice: Any) -> None:
+    """Write some of a trace's rollouts as a trace of its own.
+
+    \b
+    longtail trace select T.parquet --rl-steps 0..3 --prompts 16 --longest 2048 -o small.parquet
+    """
+    from .sample import find_trace
+    from .select import select_rollouts
+    from .store import open_trace
+
+    count = select_rollouts(open_trace(find_trace(path)), output, **choice)
+    click.echo(f"{output}: {count:,} rollouts")
+
+
+@trace.command()
+@click.argument("paths", metavar="TRACE|FOLDER...", nargs=-1, required=True)
+@click.option("-o", "--output", required=True, help="The trace to write (Parquet).")
+def join(paths: tuple[str, ...], output: str) -> None:
+    """Put traces of one run together; a folder stands for the traces in it.
+
+    \b
+    longtail trace join rollouts/ -o T.parquet
+    """
+    from .select import join_traces
+
+    click.echo(f"{output}: {join_traces([Path(p) for p in paths], output):,} rollouts")
 
 
 def _options(

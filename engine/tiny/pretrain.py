@@ -1,8 +1,9 @@
 """Supervised training on written searches, drawn fresh for every batch.
 
-In: a new model and a random source. Out: the same model, which now searches, backtracks and answers
-in the task's tokens, and is right often enough for GRPO to have something to reinforce. It never
-sees the problems of the RL prompt set.
+In: a new model (token ids ``[rows, columns]`` to logits ``[rows, columns, vocabulary]``) and a
+random source. Out: the same model, which now searches, backtracks and answers in the task's tokens,
+and is right often enough for GRPO to have something to reinforce. It never sees the problems of the
+RL prompt set.
 """
 
 from __future__ import annotations
@@ -13,14 +14,16 @@ from random import Random
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
-from .model import TinyGPT
 from .settings import Settings
 from .task import PAD, draw_problem, write_solution
 
 Example = tuple[list[int], list[int]]
 """Tokens, and the label of each: the token after it, or `IGNORED`."""
+
+Writer = Callable[[Random], float]
+"""Draws the guidance, 0 to 1, of whoever writes the next solution (`write_solution`)."""
 
 POOL = 1024  # solutions drawn and sorted by length at a time
 IGNORED = -100  # label of what is not to be learnt: the prompt and the padding
@@ -32,14 +35,20 @@ def pad(rows: list[list[int]], value: int) -> Tensor:
     return torch.tensor([row + [value] * (longest - len(row)) for row in rows])
 
 
-def batches(settings: Settings, rng: Random, held_out: Collection[str]) -> Iterator[list[Example]]:
+def mostly_able(rng: Random) -> float:
+    """A writer's guidance: all kinds of writers, mostly able ones."""
+    return max(rng.random(), rng.random())
+
+
+def batches(
+    settings: Settings, rng: Random, held_out: Collection[str], writer: Writer = mostly_able
+) -> Iterator[list[Example]]:
     """Endless batches of examples of similar length, at most the settings' batch tokens each."""
     while True:
         pool: list[Example] = []
         while len(pool) < POOL:
             problem = draw_problem(rng, 4 if rng.random() < settings.hard_share else 3)
-            guidance = max(rng.random(), rng.random())  # all kinds of writers, mostly able ones
-            solution = write_solution(problem, rng, guidance)
+            solution = write_solution(problem, rng, writer(rng))
             if solution and len(solution) <= settings.cap and problem.name not in held_out:
                 labels = [IGNORED] * (len(problem.prompt) - 1) + solution
                 pool.append((problem.prompt + solution[:-1], labels))
@@ -63,15 +72,16 @@ def learning_rate(settings: Settings, step: int) -> float:
 
 
 def pretrain(
-    model: TinyGPT,
+    model: nn.Module,
     settings: Settings,
     rng: Random,
     held_out: Collection[str],
     progress: Callable[[str], None],
+    writer: Writer = mostly_able,
 ) -> None:
     """Train ``model`` in place with AdamW for the settings' number of steps."""
     optimiser = torch.optim.AdamW(model.parameters(), betas=(0.9, 0.98), weight_decay=0.01)
-    source = batches(settings, rng, held_out)
+    source = batches(settings, rng, held_out, writer)
     for step in range(settings.pretrain_steps):
         batch = next(source)
         tokens = pad([example[0] for example in batch], PAD)

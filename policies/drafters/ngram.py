@@ -13,6 +13,7 @@ from ...traces.rollouts import Lengths, Tokens
 from ..compiled import jit
 from ..profile import Profile, blank_profile
 from ..registry import option
+from .live import Ints, LiveDrafter
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,7 @@ class Ngram:
     source: ClassVar[str] = "vLLM v1/spec_decode/ngram_proposer.py; prompt lookup decoding"
     acceptance: ClassVar[str] = "token-exact replay (one-hot drafts against recorded tokens)"
     needs_tokens: ClassVar[bool] = True
+    history_steps: ClassVar[int | None] = 0  # drafts depend on a rollout's own text only
 
     k: int = option(8, "longest draft", low=0, high=128, unit="tokens")
     min: int = option(2, "shortest n-gram", low=1, high=64, unit="tokens")
@@ -66,7 +68,7 @@ class Ngram:
             list(pool.map(one, parts))
         return result
 
-    def live(self) -> LiveNgram:
+    def live(self) -> LiveDrafter:
         """The same drafts, one forward at a time."""
         return LiveNgram(self)
 
@@ -175,13 +177,13 @@ class LiveNgram:
     def start_step(self, rl_step: int) -> None:
         """Nothing to learn: only a rollout's own text is looked at."""
 
-    def begin(self, request: Hashable, prompt_id: Hashable, prompt: np.ndarray) -> None:
-        """A request with its prompt, int32[prompt_len]."""
+    def begin(self, request: Hashable, prompt_id: Hashable, prompt: Ints) -> None:
+        """A request with the tokens of its prompt."""
         self._text[request] = np.empty(max(2 * len(prompt), 256), np.int32)
         self._text[request][: len(prompt)] = prompt
         self._size[request] = len(prompt)
 
-    def extend(self, requests: Sequence[Hashable], tokens: Sequence[np.ndarray]) -> None:
+    def extend(self, requests: Sequence[Hashable], tokens: Sequence[Ints]) -> None:
         """What each request has just generated."""
         for request, new in zip(requests, tokens, strict=True):
             size = self._size[request]
@@ -205,6 +207,9 @@ class LiveNgram:
             )
         return drafts
 
-    def finish(self, request: Hashable) -> None:
+    def finish(self, request: Hashable, learn: bool = True) -> None:
         """Forget the request."""
         del self._text[request], self._size[request]
+
+    def learn(self, prompt_id: Hashable, output: Ints) -> None:
+        """Nothing to learn: only a rollout's own text is looked at."""

@@ -10,6 +10,7 @@ import numpy as np
 
 from ...traces.rollouts import Lengths, Tokens
 from ..profile import Profile, blank_profile
+from .live import Ints, LiveDrafter
 
 
 @dataclass(frozen=True)
@@ -21,27 +22,31 @@ class NoDrafter:
     acceptance: ClassVar[str] = "no drafts"
     needs_tokens: ClassVar[bool] = False
     longest_draft: ClassVar[int] = 0
+    history_steps: ClassVar[int | None] = 0
 
     def profile(self, lengths: Lengths, tokens: Tokens | None, threads: int = 1) -> Profile:
         """All zeros."""
         return blank_profile(lengths.output_len)
 
-    def live(self) -> NoDrafter:
+    def live(self) -> LiveDrafter:
         """Itself: there is no state."""
         return self
 
     def start_step(self, rl_step: int) -> None:
         """Nothing to learn."""
 
-    def begin(self, request: Hashable, prompt_id: Hashable, prompt: np.ndarray) -> None:
+    def begin(self, request: Hashable, prompt_id: Hashable, prompt: Ints) -> None:
         """Nothing to remember."""
 
-    def extend(self, requests: Sequence[Hashable], tokens: Sequence[np.ndarray]) -> None:
+    def extend(self, requests: Sequence[Hashable], tokens: Sequence[Ints]) -> None:
         """Nothing to index."""
 
     def draft(self, requests: Sequence[Hashable]) -> list[np.ndarray]:
         """Empty drafts."""
         return [np.empty(0, np.int32) for _ in requests]
 
-    def finish(self, request: Hashable) -> None:
+    def finish(self, request: Hashable, learn: bool = True) -> None:
         """Nothing to forget."""
+
+    def learn(self, prompt_id: Hashable, output: Ints) -> None:
+        """Nothing to learn."""

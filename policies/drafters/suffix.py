@@ -12,6 +12,7 @@ from ...traces.rollouts import Lengths, Tokens
 from ..compiled import jit
 from ..profile import Profile, blank_profile
 from ..registry import option
+from .live import LiveDrafter
 from .suffix_forest import append, clear, draft, follow, new_forest, new_root, reserve
 from .suffix_live import LiveSuffix
 
@@ -51,6 +52,11 @@ class Suffix:
         return self.max
 
     @property
+    def history_steps(self) -> int | None:
+        """On how many earlier RL steps a draft depends; None: on all of them."""
+        return 0 if self.scope == "own" else self.window or None
+
+    @property
     def _scope(self) -> int:
         return {"problem": PROBLEM, "own": OWN, "both": PROBLEM | OWN}[self.scope]
 
@@ -84,7 +90,7 @@ class Suffix:
             list(pool.map(one, problems))
         return result
 
-    def live(self) -> LiveSuffix:
+    def live(self) -> LiveDrafter:
         """The same drafts, one forward at a time."""
         return LiveSuffix(
             self._scope, self.window, self.depth, self.max, self.factor, self.min_prob

@@ -2,16 +2,19 @@
 
 State is rows in arrays: one row per running request, reused when it finishes. What a finished
 rollout wrote becomes history of its prompt at the next `start_step`, in the order in which requests
-began, so that drafts do not depend on who finished first.
+began, so that drafts do not depend on who finished first. Who is running then finds its place in
+the new history by following the last tokens of its text again.
 """
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
+from itertools import chain
 
 import numpy as np
 
 from ..compiled import jit
+from .live import Ints
 from .suffix_forest import Forest, append, clear, draft, follow, new_forest, new_root, reserve
 
 PROBLEM, OWN = 1, 2
@@ -46,6 +49,25 @@ def _extend(rows, nodes, which, tokens, ends, scope, depth, text, node, slot, ta
                 )
             row[LENGTH] += 1
         first = ends[j]
+
+
+@jit()
+def _place(rows, nodes, which, roots, depth, text, past_text, past_node, past_slot, past_table,
+           past_size):  # fmt: skip
+    """Find where the texts of rows `which` end in the history's tries `roots` (-1: none)."""
+    history = Forest(past_node, past_slot, past_table, past_size)
+    for j in range(len(which)):
+        row, root = rows[which[j]], roots[j]
+        match, at = nodes[which[j], MATCH], nodes[which[j], AT]
+        row[ROOT], row[MATCHED] = root, 1
+        match[0], at[0] = root, 0
+        if root >= 0:
+            # Matches of up to depth - 1 tokens are followed, and none begins with the first of all.
+            end = row[BASE] + row[LENGTH]
+            for i in range(max(row[BASE] + 1, end - depth + 1), end):
+                row[MATCHED] = follow(
+                    history, root, past_text, 0, match, at, row[MATCHED], text[i], depth
+                )
 
 
 @jit()
@@ -92,7 +114,7 @@ def _learn(forest, root, text, begin, tokens, depth):
 
 
 class LiveSuffix:
-    """The live face of `Suffix`: begin, extend, draft, finish; start_step makes history visible."""
+    """The live face of `Suffix` (see `LiveDrafter`)."""
 
     def __init__(
         self, scope: int, window: int, depth: int, limit: int, factor: float, min_prob: float
@@ -110,33 +132,38 @@ class LiveSuffix:
         self._text, self._text_end = np.empty(1 << 12, np.int32), 0
         self._gone = 0  # of it, what finished requests and moved texts left behind
         self._forest = new_forest(1 << 10)
-        self._past: list[tuple[int, int, Hashable, np.ndarray]] = []  # step, order, prompt, output
+        self._new: list[tuple[int, Hashable, np.ndarray]] = []  # order, prompt id, output
+        # RL step, prompt id, output: what the history consists of, where it may have to be rebuilt
+        self._past: list[tuple[int, Hashable, np.ndarray]] = []
         self._history, self._history_end = new_forest(1 << 10), 0
         self._history_text = np.empty(1 << 12, np.int32)
         self._roots: dict[Hashable, int] = {}
-        self._learnt = 0  # self._past[:learnt] are in the history
 
     def start_step(self, rl_step: int) -> None:
-        """RL step `rl_step` begins: what finished becomes history, what is too old goes.
-
-        Raises RuntimeError while requests are running.
-        """
-        if self._row:
-            raise RuntimeError("start_step needs the requests of the last RL step to be finished")
+        """RL step `rl_step` begins: what finished becomes history, what is too old goes."""
+        self._new.sort(key=lambda rollout: rollout[0])
+        news = [(self._rl_step, prompt_id, output) for _, prompt_id, output in self._new]
+        self._new.clear()
         self._rl_step = rl_step
-        self._past.sort(key=lambda rollout: rollout[:2])
-        kept = [p for p in self._past if self._window == 0 or p[0] >= rl_step - self._window]
-        if len(kept) < len(self._past):
-            clear(self._history)
-            self._roots.clear()
-            self._history_end = self._learnt = 0
-            self._past = kept
-        if self._scope & PROBLEM:
-            for _, _, prompt_id, output in self._past[self._learnt :]:
-                self._learn(prompt_id, output)
-        self._learnt = len(self._past)
+        slid = False
+        if self._window:
+            oldest = rl_step - self._window
+            kept = [p for p in self._past if p[0] >= oldest]
+            news = [p for p in news if p[0] >= oldest]
+            slid = len(kept) < len(self._past)
+            if slid:  # begin again with what is still in the window
+                clear(self._history)
+                self._roots.clear()
+                self._history_end = 0
+                self._past, news = [], kept + news
+            self._past += news
+        for _, prompt_id, output in news:
+            self._index(prompt_id, output)
+        if (news or slid) and self._row:
+            self._place(np.fromiter(self._row.values(), np.int64, len(self._row)), self._row)
 
-    def _learn(self, prompt_id: Hashable, output: np.ndarray) -> None:
+    def _index(self, prompt_id: Hashable, output: np.ndarray) -> None:
+        """A rollout enters the history."""
         if prompt_id not in self._roots:
             self._history = reserve(self._history, 1)
             self._roots[prompt_id] = new_root(self._history)
@@ -154,8 +181,25 @@ class LiveSuffix:
         )
         self._history_end += len(output) + 1
 
-    def begin(self, request: Hashable, prompt_id: Hashable, prompt: np.ndarray) -> None:
-        """A request with its prompt, int32[prompt_len], under the RL step begun last."""
+    def _place(self, which: np.ndarray, requests: Iterable[Hashable]) -> None:
+        """The rows `which` of these requests draft from the history as it is now."""
+        roots = [self._roots.get(self._who[request][1], -1) for request in requests]
+        _place(
+            self._rows,
+            self._nodes,
+            which,
+            np.array(roots, np.int64),
+            self._depth,
+            self._text,
+            self._history_text,
+            *self._history,
+        )
+
+    def begin(self, request: Hashable, prompt_id: Hashable, prompt: Ints) -> None:
+        """A request with the tokens of its prompt, under the RL step begun last.
+
+        Raises ValueError if it is already running.
+        """
         if request in self._row:
             raise ValueError(f"request {request!r} is already running")
         if not self._free:
@@ -165,25 +209,38 @@ class LiveSuffix:
                 np.concatenate([old, np.zeros_like(old)])
                 for old in (self._rows, self._nodes, self._room)
             )
+        text = np.array(prompt, np.int32)
         r = self._free.pop()
         self._row[request] = r
-        self._who[request] = (self._began, prompt_id, len(prompt))
+        self._who[request] = (self._began, prompt_id, len(text))
         self._began += 1
-        self._open(r, len(prompt))
-        self.extend([request], [prompt[:1]])  # a match never begins with the first token of all
-        root = self._roots.get(prompt_id, -1)
-        self._rows[r, ROOT] = root
-        self._nodes[r, MATCH, 0], self._nodes[r, AT, 0] = root, 0
-        self.extend([request], [prompt[1:]])
+        self._open(r, len(text))
+        which = np.array([r], np.int64)
+        self._append(which, text, np.array([len(text)], np.int64))
+        self._place(which, [request])
 
-    def extend(self, requests: Sequence[Hashable], tokens: Sequence[np.ndarray]) -> None:
-        """What each request has just generated, int32[any number]."""
-        if not requests:
+    def extend(self, requests: Sequence[Hashable], tokens: Sequence[Ints]) -> None:
+        """What each request has just generated, any number of tokens; each request once.
+
+        Raises ValueError if there are not as many requests as token sequences.
+        """
+        if len(requests) != len(tokens):
+            raise ValueError(f"{len(requests)} requests, but {len(tokens)} sequences of tokens")
+        if not len(requests):
             return
-        which = np.array([self._row[request] for request in requests], np.int64)
+        which = self._which(requests)
         sizes = np.fromiter(map(len, tokens), np.int64, len(tokens))
-        flat = np.concatenate(tokens) if len(tokens) > 1 else np.asarray(tokens[0])
-        self._append(which, flat.astype(np.int32, copy=False), sizes)
+        if len(tokens) == 1:
+            flat = np.array(tokens[0], np.int32)
+        elif isinstance(tokens[0], np.ndarray):
+            flat = np.concatenate(tokens).astype(np.int32, copy=False)
+        else:
+            flat = np.fromiter(chain.from_iterable(tokens), np.int32, int(sizes.sum()))
+        self._append(which, flat, sizes)
+
+    def _which(self, requests: Sequence[Hashable]) -> np.ndarray:
+        """The rows of these requests."""
+        return np.fromiter(map(self._row.__getitem__, requests), np.int64, len(requests))
 
     def _open(self, r: int, tokens: int) -> None:
         """Row r begins: no text, an empty trie of its own, no history."""
@@ -229,7 +286,7 @@ class LiveSuffix:
 
     def draft(self, requests: Sequence[Hashable]) -> list[np.ndarray]:
         """One draft per request, int32[<= max], in one compiled call."""
-        which = np.array([self._row[request] for request in requests], np.int64)
+        which = self._which(requests)
         drafts = np.empty((len(which), self._limit), np.int32)
         sizes = np.zeros(len(which), np.int32)
         _draft(
@@ -250,17 +307,24 @@ class LiveSuffix:
         )
         return [row[:size] for row, size in zip(drafts, sizes.tolist(), strict=True)]
 
-    def finish(self, request: Hashable) -> None:
+    def finish(self, request: Hashable, learn: bool = True) -> None:
         """The request is over; its output becomes history when the next RL step starts."""
         r = self._row.pop(request)
         order, prompt_id, prompt_len = self._who.pop(request)
         base, length = int(self._rows[r, BASE]), int(self._rows[r, LENGTH])
-        output = self._text[base + prompt_len : base + length].copy()
-        self._past.append((self._rl_step, order, prompt_id, output))
+        if learn and self._scope & PROBLEM:
+            output = self._text[base + prompt_len : base + length].copy()
+            self._new.append((order, prompt_id, output))
         self._free.append(r)
         self._gone += int(self._room[r])
         if 2 * self._gone > self._text_end:
             self._compact()
+
+    def learn(self, prompt_id: Hashable, output: Ints) -> None:
+        """A rollout from elsewhere, of the RL step begun last: as if it had begun and finished."""
+        if self._scope & PROBLEM:
+            self._new.append((self._began, prompt_id, np.array(output, np.int32)))
+        self._began += 1
 
     def _compact(self) -> None:
         """Write the running requests' texts and tries anew, without what the finished ones left."""

@@ -8,8 +8,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from ...policies.compiled import jit
-from ...policies.registry import option
+from ..compiled import jit
+from ..registry import option
 from . import LATENCY_SIGNATURE
 
 HEADER = 6  # kv_token, request, draft, number of points, number of capture sizes, slope beyond

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from longtail.sim.latency.presets import make_latency, name_latency
+from longtail.policies.latency.presets import make_latency, name_latency
 
 FIGURE = Path(__file__).parents[2].parent / "shared/reference/figures/das_fig8_forward_latency.csv"
 

@@ -8,9 +8,9 @@ import difflib
 from collections.abc import Mapping
 from typing import Any
 
-from ...policies.registry import ComponentError, Registry, brief
+from ..registry import ComponentError, Registry, brief
 
-LATENCIES = Registry("latency", "longtail.sim.latency")
+LATENCIES = Registry("latency", "longtail.policies.latency")
 
 PRESETS: dict[str, tuple[str, str]] = {
     "h100-7b": (

@@ -7,8 +7,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from ...policies.compiled import jit
-from ...policies.registry import option
+from ..compiled import jit
+from ..registry import option
 from . import LATENCY_SIGNATURE
 
 

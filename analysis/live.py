@@ -1,0 +1,73 @@
+"""What live runs came to, as a table: seconds, throughput, acceptance, cost of drafting, parity."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ..engine.job import Generate, Job
+from ..engine.step_log import read_step_log
+from .parity import Parity, check_parity
+from .show import Output, table
+
+COLUMNS = (
+    "run", "RL step", "seconds", "tokens/s", "forwards", "gain", "drafted", "wasted",
+    "draft us", "text",
+)  # fmt: skip
+LEGEND = (
+    "seconds: measured, on this machine; gain: tokens per request and forward; drafted: draft\n"
+    "tokens per output token; wasted: share of those rejected; draft us: policy, drafting and\n"
+    "indexing per request and forward (median); text: whether every token equals the first run's"
+)
+
+
+def show_runs(jobs: Sequence[Job], summaries: Mapping[str, Any], folder: Path) -> None:
+    """Print a row per run and RL step, those of `jobs` that are done."""
+    rows = []
+    first: dict[tuple[str, int], str] = {}
+    for job in jobs:
+        if job.name not in summaries:
+            continue
+        log = read_step_log(folder / job.name / "steps")
+        for step in summaries[job.name]["steps"]:
+            part = log[log.rl_step == step["rl_step"]]
+            sampled = isinstance(job.work, Generate) and job.work.temperature > 0
+            same = first.setdefault((str(job.work), step["rl_step"]), step["text"]) == step["text"]
+            gained = step["output_tokens"] / max(int((part.requests).sum()), 1)
+            drafted, accepted = int(part.drafted.sum()), int(part.accepted.sum())
+            rows.append(
+                [
+                    job.name,
+                    str(step["rl_step"]),
+                    f"{step['makespan_s']:.2f}",
+                    f"{step['output_tokens'] / step['makespan_s']:,.0f}",
+                    f"{len(part):,}",
+                    f"{gained:.2f}",
+                    f"{drafted / max(step['output_tokens'], 1):.2f}",
+                    f"{1 - accepted / drafted:.0%}" if drafted else "-",
+                    f"{(part.draft_s / part.requests).median() * 1e6:.1f}",
+                    "same" if same else "sampled" if sampled and not _coupled(job) else "DIFFERS",
+                ]
+            )
+    out = Output()
+    out.show(table(COLUMNS, rows, "Live runs"))
+    out.print(LEGEND)
+    for name, summary in summaries.items():
+        if summary["faults"]:
+            out.print(f"{name}: faults {summary['faults']}")
+
+
+def show_parity(jobs: Sequence[Job], folder: Path) -> bool:
+    """Print, per replay under a policy of ours, whether it agrees with the simulator; all do."""
+    out, exact = Output(), True
+    for job in jobs:
+        if (folder / job.name).exists() and "speculative_config" not in job.engine:
+            parity: Parity = check_parity(folder / job.name)
+            out.print(f"{job.name}: {parity}")
+            exact &= parity.exact
+    return exact
+
+
+def _coupled(job: Job) -> bool:
+    return bool(job.policy.get("coupled"))

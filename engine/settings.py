@@ -1,0 +1,129 @@
+"""What the live engine is told: one policy file, or the same keys as a mapping.
+
+In: YAML such as
+
+    drafter: suffix:scope=both,window=8
+    budget: das
+    latency: h100-7b        # what the budget is told a forward costs
+    log: steps/             # one row per forward
+    record: rollouts/       # a trace per RL step
+    history: earlier.parquet
+
+Out: the same drafter, budget, placement and latency objects that the simulator runs. Needs no vLLM.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any
+
+from ..policies.batch import MAX_DRAFT
+from ..policies.components import BUDGETS, DRAFTERS, PLACEMENTS
+from ..policies.config import read_config
+from ..policies.latency.presets import make_latency
+from ..policies.registry import ComponentError, spec_of
+
+
+@dataclass(frozen=True)
+class LiveSettings:
+    """A policy and what to keep of its run; components by name or ready made."""
+
+    drafter: Any = "none"
+    budget: Any = "unlimited"
+    placement: Any = "fcfs"
+    latency: Any = "h100-7b"
+    longest_draft: int | None = None  # K, at most the drafter's own (its default) and 128
+    coupled: bool = False  # sampled tokens are a function of (seed, prompt, position)
+    log: Path | None = None  # folder of the step log
+    record: Path | None = None  # folder of the recorded rollouts, a trace per RL step
+    history: Path | None = None  # a trace, or a folder of traces, to learn from at the start
+    rl_step_file: Path | None = None  # a file whose content is the current RL step
+    source: str = field(default="arguments", compare=False)  # where this was read
+
+    def __post_init__(self) -> None:
+        for name, make in (
+            ("drafter", DRAFTERS.make),
+            ("budget", BUDGETS.make),
+            ("placement", PLACEMENTS.make),
+            ("latency", make_latency),
+        ):
+            value = getattr(self, name)
+            if isinstance(value, str | Mapping):
+                object.__setattr__(self, name, make(value))
+        for name in ("log", "record", "history", "rl_step_file"):
+            value = getattr(self, name)
+            if value is not None:
+                if not isinstance(value, str | Path) or not str(value):
+                    raise ComponentError(f"{name} must be a path, got {value!r}")
+                object.__setattr__(self, name, Path(value).expanduser())
+        if not isinstance(self.coupled, bool):
+            raise ComponentError(f"coupled must be true or false, got {self.coupled!r}")
+        k = self.longest_draft
+        if k is None:
+            object.__setattr__(self, "longest_draft", self.drafter.longest_draft)
+        elif not isinstance(k, int) or isinstance(k, bool) or not 0 <= k <= MAX_DRAFT:
+            raise ComponentError(
+                f"longest_draft must be an integer from 0 to {MAX_DRAFT} (the longest draft that "
+                f"vLLM verifies), got {k!r}"
+            )
+        else:
+            object.__setattr__(self, "longest_draft", min(k, self.drafter.longest_draft))
+        if self.k > MAX_DRAFT:
+            raise ComponentError(
+                f"drafter '{self.drafter.name}' drafts up to {self.k} tokens; vLLM verifies at "
+                f"most {MAX_DRAFT}"
+            )
+
+    @property
+    def k(self) -> int:
+        """The longest draft, tokens; 0 is no speculation."""
+        assert self.longest_draft is not None
+        return self.longest_draft
+
+    @classmethod
+    def read(cls, path: str | Path) -> LiveSettings:
+        """From a policy file. Raises TraceError or ComponentError naming what is wrong with it."""
+        path = Path(path)
+        values = read_config(path, KEYS)
+        try:
+            return cls(**values, source=str(path))
+        except ComponentError as error:
+            raise ComponentError(f"{path}: {error}") from None
+
+    @classmethod
+    def of(cls, values: Mapping[str, Any]) -> LiveSettings:
+        """From a mapping with the keys of a policy file. Raises ComponentError."""
+        for key in values:
+            if key not in KEYS:
+                near = difflib.get_close_matches(str(key), KEYS, n=1)
+                hint = f"did you mean '{near[0]}'?" if near else f"known: {', '.join(KEYS)}"
+                raise ComponentError(f"unknown key '{key}' of a policy; {hint}")
+        return cls(**values)
+
+    def for_replica(self, rank: int) -> LiveSettings:
+        """The same with folders of its own, for one of several data-parallel engines."""
+        folders = {
+            name: getattr(self, name) / f"replica-{rank}"
+            for name in ("log", "record")
+            if getattr(self, name)
+        }
+        return replace(self, **folders)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The mapping that `of` takes back; JSON types only."""
+        values: dict[str, Any] = {
+            name: spec_of(getattr(self, name))
+            for name in ("drafter", "budget", "placement", "latency")
+        }
+        for name in ("longest_draft", "coupled"):
+            values[name] = getattr(self, name)
+        for name in ("log", "record", "history", "rl_step_file"):
+            value = getattr(self, name)
+            values |= {name: str(value.absolute())} if value is not None else {}
+        return values
+
+
+KEYS = [f.name for f in fields(LiveSettings) if f.name != "source"]
