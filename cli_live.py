@@ -97,7 +97,6 @@ def run(
     latency: str | None,
     engine: tuple[str, ...],
     output: str,
-    coupled: bool,
     prompts: int | None,
     **sampling: Any,
 ) -> None:
@@ -135,7 +134,7 @@ def run(
             work: Any = Replay(str(path.absolute()), rl_steps)
         else:
             work = Generate(*_prompts(path, model, prompts), **sampling)
-        jobs = [_job(p, work, model, parse_engine(engine), coupled) for p in named]
+        jobs = [_job(p, work, model, parse_engine(engine)) for p in named]
     summaries = run_jobs(
         jobs,
         folder,
@@ -163,7 +162,6 @@ def record_vllm(
     latency: str | None,
     engine: tuple[str, ...],
     output: str,
-    coupled: bool,
     prompts: int | None,
     **sampling: Any,
 ) -> None:
@@ -181,18 +179,17 @@ def record_vllm(
     from .traces.select import join_traces
 
     work = Generate(*_prompts(find_trace(source), model, prompts), **sampling)
-    job = _job(parse_policy(policy, latency), work, model, parse_engine(engine), coupled)
+    job = _job(parse_policy(policy, latency), work, model, parse_engine(engine))
     with tempfile.TemporaryDirectory(prefix="longtail-record-") as folder:
         run_jobs([job], Path(folder), say=lambda line: click.echo(line, err=True))
         count = join_traces([Path(folder) / job.name / "rollouts"], output)
     click.echo(f"{output}: {count:,} rollouts")
 
 
-def _job(named: Any, work: Any, model: str, engine: dict[str, Any], coupled: bool) -> Any:
+def _job(named: Any, work: Any, model: str, engine: dict[str, Any]) -> Any:
     from .engine.job import Job
 
-    policy = named.policy | ({"coupled": True} if coupled else {})
-    return Job(named.name, work, model, policy, {**engine, **named.engine})
+    return Job(named.name, work, model, named.policy, {**engine, **named.engine})
 
 
 def _prompts(path: Path, model: str, limit: int | None) -> tuple[list[str], list[list[int]]]:

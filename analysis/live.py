@@ -32,7 +32,8 @@ def show_runs(jobs: Sequence[Job], summaries: Mapping[str, Any], folder: Path) -
         log = read_step_log(folder / job.name / "steps")
         for step in summaries[job.name]["steps"]:
             part = log[log.rl_step == step["rl_step"]]
-            sampled = isinstance(job.work, Generate) and job.work.temperature > 0
+            # Sampled text differs from run to run, unless it is coupled.
+            free = isinstance(job.work, Generate) and job.work.temperature and not job.work.coupled
             same = first.setdefault((str(job.work), step["rl_step"]), step["text"]) == step["text"]
             gained = step["output_tokens"] / max(int((part.requests).sum()), 1)
             drafted, accepted = int(part.drafted.sum()), int(part.accepted.sum())
@@ -47,7 +48,7 @@ def show_runs(jobs: Sequence[Job], summaries: Mapping[str, Any], folder: Path) -
                     f"{drafted / max(step['output_tokens'], 1):.2f}",
                     f"{1 - accepted / drafted:.0%}" if drafted else "-",
                     f"{(part.draft_s / part.requests).median() * 1e6:.1f}",
-                    "same" if same else "sampled" if sampled and not _coupled(job) else "DIFFERS",
+                    "same" if same else "sampled" if free else "DIFFERS",
                 ]
             )
     out = Output()
@@ -67,7 +68,3 @@ def show_parity(jobs: Sequence[Job], folder: Path) -> bool:
             out.print(f"{job.name}: {parity}")
             exact &= parity.exact
     return exact
-
-
-def _coupled(job: Job) -> bool:
-    return bool(job.policy.get("coupled"))

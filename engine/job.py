@@ -56,6 +56,7 @@ class Generate:
     max_tokens: int = 1024
     seed: int = 0
     ignore_end: bool = False
+    coupled: bool = False  # sampled text is the same under every policy
 
 
 @dataclass(frozen=True)
@@ -290,7 +291,7 @@ def _replay(engine: Any, work: Replay) -> Iterator[dict[str, Any]]:
     general = max(recorded) if isinstance(recorded, list) else recorded
     last = -1
     for step in replayed_steps(trace, work):
-        session.policy.load(trace, range(last + 1, step))
+        session.policy.load(trace, rl_steps=range(last + 1, step))
         last = step
         rows = lengths.select(lengths.rl_step == step)
         tokens = trace.tokens([step])
@@ -343,6 +344,7 @@ def _generate(engine: Any, work: Generate) -> Iterator[dict[str, Any]]:
                             "longtail_prompt_id": name,
                             "longtail_rl_step": rl_step,
                             "longtail_sample": sample,
+                            **({"longtail_coupled": True} if work.coupled else {}),
                         },
                     )
                 )

@@ -33,6 +33,7 @@ from .settings import LiveSettings
 logger = logging.getLogger(__name__)
 
 NO_OVERRIDE = -1
+LAST_STEP = 2**31 - 1  # traces and step logs keep RL steps as int32
 
 
 class Request:
@@ -72,41 +73,50 @@ class LivePolicy:
         self._unplanned: list[Request] = []
         self._known: dict[str, str] = {}  # digest of a prompt's tokens -> its id in a loaded trace
 
-    def load(self, trace: Trace, rl_steps: Collection[int] | None = None) -> None:
-        """Learn from a trace's rollouts, of all RL steps or of those given that it has; they
+    def load(self, *traces: Trace, rl_steps: Collection[int] | None = None) -> None:
+        """Learn from the traces' rollouts, of all RL steps or of those given that they have; they
         become history when the next RL step starts. Raises TraceError for a lengths-only trace.
         """
-        if not trace.has_tokens:
-            raise TraceError(
-                "a lengths-only trace has nothing to learn from",
-                file=trace.path,
-                remedy="import the rollouts with their text or token ids",
-            )
+        for trace in traces:
+            if not trace.has_tokens:
+                raise TraceError(
+                    "a lengths-only trace has nothing to learn from",
+                    file=trace.path,
+                    remedy="import the rollouts with their text or token ids",
+                )
+        present = {step for trace in traces for step in trace.rl_steps}
+        wanted = sorted(s for s in present if rl_steps is None or s in rl_steps)
         depends = self.settings.drafter.history_steps
-        wanted = [s for s in trace.rl_steps if rl_steps is None or s in rl_steps]
-        for step in trace.iter_steps(rl_steps=wanted):
-            assert step.prompt_tokens is not None and step.prompt_offsets is not None
-            assert step.output_tokens is not None and step.output_offsets is not None
-            learnt = depends is None or step.rl_step > wanted[-1] - depends
+        for rl_step in wanted:
+            learnt = depends is None or rl_step > wanted[-1] - depends
             if learnt:
-                self._drafter.start_step(step.rl_step)
-            for i in range(len(step)):
-                prompt = step.prompt_tokens[step.prompt_offsets[i] : step.prompt_offsets[i + 1]]
-                output = step.output_tokens[step.output_offsets[i] : step.output_offsets[i + 1]]
-                prompt_id = trace.prompt_ids[step.prompt[i]]
-                self._known[_digest(prompt)] = prompt_id
-                if learnt:
-                    self._drafter.learn(prompt_id, output)
-                if self._history:
-                    self._history.add(step.rl_step, self._arrived, prompt_id, prompt, output)
-                self._arrived += 1
-            self.rl_step = max(self.rl_step, step.rl_step)
+                self._guard("start_step", self._drafter.start_step, rl_step)
+            for trace in traces:
+                if rl_step in trace.rl_steps:
+                    self._learn(trace, rl_step, learnt)
+            self.rl_step = max(self.rl_step, rl_step)
+
+    def _learn(self, trace: Trace, rl_step: int, by_drafter: bool) -> None:
+        """What a trace's RL step wrote enters the history, and the drafter's own if it wants it."""
+        (step,) = trace.iter_steps(rl_steps=[rl_step])
+        assert step.prompt_tokens is not None and step.prompt_offsets is not None
+        assert step.output_tokens is not None and step.output_offsets is not None
+        for i in range(len(step)):
+            prompt = step.prompt_tokens[step.prompt_offsets[i] : step.prompt_offsets[i + 1]]
+            output = step.output_tokens[step.output_offsets[i] : step.output_offsets[i + 1]]
+            prompt_id = trace.prompt_ids[step.prompt[i]]
+            self._known[_digest(prompt)] = prompt_id
+            if by_drafter:
+                self._guard("learn", self._drafter.learn, prompt_id, output)
+            if self._history:
+                self._history.add(rl_step, self._arrived, prompt_id, prompt, output)
+            self._arrived += 1
 
     def start_step(self, rl_step: int) -> None:
         """RL step `rl_step` begins: what finished so far becomes history. Never backwards."""
-        if rl_step == self.rl_step and rl_step:
+        if rl_step == self.rl_step:
             return  # said again
-        if rl_step < self.rl_step:
+        if not self.rl_step < rl_step <= LAST_STEP:
             self.fault("step", f"RL step {rl_step} after {self.rl_step}: ignored")
             return
         self.rl_step = rl_step
@@ -139,7 +149,7 @@ class LivePolicy:
         self._arrived += 1
         self._requests[request_id] = request
         batch = self._batch
-        batch.prompt_len[seat], batch.cap[seat] = len(tokens), min(cap, int(NO_CAP))
+        batch.prompt_len[seat], batch.cap[seat] = len(tokens), min(max(cap, 0), int(NO_CAP))
         for counter in (batch.generated, batch.forwards, batch.drafted, batch.accepted):
             counter[seat] = 0
         self._override[seat] = NO_OVERRIDE if budget is None else min(max(budget, 0), self.k)
@@ -155,8 +165,8 @@ class LivePolicy:
         """
         if self.k == 0:
             return [[] for _ in decoding]
-        if self._unplanned:
-            self._guard("plan", self._make_plan)
+        if self._unplanned and not self._guard("plan", self._make_plan):
+            self._plan = None  # who came has no row yet; nobody drafts until a plan succeeds
         drafts: list[list[int]] = [[] for _ in decoding]
         if not decoding or self._plan is None:
             return drafts
@@ -205,7 +215,7 @@ class LivePolicy:
         if any(r.lost for r in requests):
             alive = [j for j, r in enumerate(requests) if not r.lost]
             request_ids, tokens = [request_ids[j] for j in alive], [tokens[j] for j in alive]
-        if not self._guard("extend", self._drafter.extend, request_ids, tokens):
+        if request_ids and not self._guard("extend", self._drafter.extend, request_ids, tokens):
             for request_id in request_ids:  # how far it got is not known
                 self._requests[request_id].lost = True
 
@@ -271,7 +281,7 @@ class LivePolicy:
         if not ids:
             return []
         try:
-            drafts = self._drafter.draft(ids)
+            drafts = list(self._drafter.draft(ids))
             if len(drafts) != len(ids):
                 raise ValueError(f"{len(drafts)} drafts for {len(ids)} requests")
         except Exception as error:
@@ -283,24 +293,26 @@ class LivePolicy:
                 draft for i, r in zip(ids, requests, strict=True) for draft in self._draft([i], [r])
             ]
         try:
-            flat = np.concatenate(drafts)
-            if flat.dtype.kind not in "iu" and len(flat):
-                raise ValueError(f"token ids of type {flat.dtype}")
-            longest = max(map(len, drafts))
-            if longest > self.settings.drafter.longest_draft:
-                self.fault("length", f"a draft of {longest} tokens is cut")
-            if not len(flat) or (flat.min() >= 0 and flat.max() < self._vocab_size):
-                return [draft.tolist() for draft in drafts]
+            # All of them at once, as every sound drafter allows.
+            if all(draft.dtype.kind in "iu" and draft.ndim == 1 for draft in drafts):
+                flat = np.concatenate(drafts)
+                if max(map(len, drafts)) <= self.settings.drafter.longest_draft and (
+                    not len(flat) or (flat.min() >= 0 and flat.max() < self._vocab_size)
+                ):
+                    return [draft.tolist() for draft in drafts]
         except Exception:
             pass  # which one it is shows below
         return [self._sound(d, r) for d, r in zip(drafts, requests, strict=True)]
 
     def _sound(self, draft: Any, request: Request) -> list[int]:
-        """The draft up to its first token that is none."""
+        """The draft up to its first token that is none, and to the drafter's longest."""
         try:
-            tokens = np.asarray(draft)
+            tokens, longest = np.asarray(draft), self.settings.drafter.longest_draft
             if tokens.ndim != 1 or (len(tokens) and tokens.dtype.kind not in "iu"):
                 raise ValueError(f"a draft that is no list of token ids: {draft!r:.80}")
+            if len(tokens) > longest:
+                self.fault("length", f"a draft of {len(tokens)} tokens is cut to {longest}")
+                tokens = tokens[:longest]
             junk = np.flatnonzero((tokens < 0) | (tokens >= self._vocab_size))
             if len(junk):
                 self.fault("junk", f"token {tokens[junk[0]]} of a vocabulary of {self._vocab_size}")

@@ -57,6 +57,8 @@ def complete(args: Any, settings: LiveSettings) -> None:
     args.additional_config = {**(args.additional_config or {}), "longtail": settings.to_dict()}
     if args.scheduler_cls is None:
         args.scheduler_cls = SCHEDULER
+    if settings.coupled:
+        args.async_scheduling = False  # positions are counted from tokens that are there
     spec = args.speculative_config
     if settings.k == 0:
         return

@@ -31,7 +31,7 @@ from __future__ import annotations
 
 import functools
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from itertools import chain
@@ -84,7 +84,8 @@ class Replay:
     def at(self, start: int, count: int) -> list[int]:
         """The tokens at `count` output positions from `start` on."""
         given = self.tokens[start : start + count]
-        return given + [AFTER_REPLAY] * (count - len(given))
+        missing = count - len(given)
+        return given + [AFTER_REPLAY] * missing if missing else given
 
 
 @dataclass(frozen=True)
@@ -160,12 +161,20 @@ class Given:
     last: torch.Tensor
     drafts: torch.Tensor
 
-    def __bool__(self) -> bool:
-        return len(self.requests) > 0
+    @classmethod
+    def of(cls, rows: Rows, last: Any, drafts: Any, device: Any) -> Given:
+        """All four in one transfer, which a GPU does not wait for."""
+        parts = [np.asarray(p, np.int64) for p in (rows.requests, rows.draft_rows, last, drafts)]
+        host = torch.from_numpy(np.concatenate(parts))
+        moved = host.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else host
+        return cls(*moved.split([len(part) for part in parts]))
 
 
 class Forward:
     """The decisions of one forward: what is given, and the hooks that make it the outcome."""
+
+    replayed: Given | None = None
+    coupled: Given | None = None
 
     def __init__(self, runner: Any, wishes: list[Wish], metadata: Any, device: Any) -> None:
         if metadata is not None and runner.use_async_scheduling:
@@ -178,27 +187,21 @@ class Forward:
         drafts = [0] * len(wishes) if metadata is None else metadata.num_draft_tokens
         replays = {i: wish for i, wish in enumerate(wishes) if isinstance(wish, Replay)}
         coupled = {i: wish for i, wish in enumerate(wishes) if isinstance(wish, Coupled)}
-        for i in (*replays, *coupled):  # their draws are overwritten: no stream of their own
-            batch.generators.pop(i, None)
+        for i in batch.generators.keys() & (replays.keys() | coupled.keys()):
+            del batch.generators[i]  # its draws are overwritten: no random stream of its own
+        if replays:
+            rows = Rows(list(replays), outputs, drafts)
+            tokens = [wish.at(outputs[i], drafts[i] + 1) for i, wish in replays.items()]
+            last = [some.pop() for some in tokens]
+            self.replayed = Given.of(rows, last, list(chain.from_iterable(tokens)), device)
+        if coupled:
+            rows = Rows(list(coupled), outputs, drafts)
+            keys = np.array([wish.key for wish in coupled.values()], np.uint64)
+            last_keys = noise.row_keys(keys, rows.outputs + rows.counts)
+            draft_keys = noise.row_keys(np.repeat(keys, rows.counts), rows.draft_positions)
+            self.coupled = Given.of(rows, last_keys, draft_keys, device)
 
-        def given(rows: Rows, last: Any, drafts: Any) -> Given:
-            parts = (rows.requests, rows.draft_rows, last, drafts)
-            arrays = [torch.from_numpy(np.asarray(part, np.int64)) for part in parts]
-            return Given(*(array.to(device, non_blocking=True) for array in arrays))
-
-        rows = Rows(list(replays), outputs, drafts)
-        tokens = [wish.at(outputs[i], drafts[i] + 1) for i, wish in replays.items()]
-        self.replayed = given(rows, [t[-1] for t in tokens], list(chain(*(t[:-1] for t in tokens))))
-
-        rows = Rows(list(coupled), outputs, drafts)
-        keys = np.array([wish.key for wish in coupled.values()], np.uint64)
-        self.coupled = given(
-            rows,
-            noise.row_keys(keys, rows.outputs + rows.counts),
-            noise.row_keys(np.repeat(keys, rows.counts), rows.draft_positions),
-        )
-
-    def sample(self, original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    def sample(self, original: Any, *args: Any, **kwargs: Any) -> Any:
         """`Sampler.sample`: replayed tokens in plain and bonus rows, all greedy or not."""
         sampled, logprobs = original(*args, **kwargs)
         if self.replayed:
@@ -206,7 +209,7 @@ class Forward:
         return sampled, logprobs
 
     def top_k_top_p(
-        self, original: Callable[..., Any], logits: torch.Tensor, generators: Any, k: Any, p: Any
+        self, original: Any, logits: torch.Tensor, generators: Any, k: Any, p: Any
     ) -> Any:
         """`TopKTopPSampler.forward`: coupled tokens in plain and bonus rows."""
         if not self.coupled:
@@ -220,9 +223,7 @@ class Forward:
         sampled[rows] = noise.choose(mine, self.coupled.last).to(sampled.dtype)
         return sampled, logprobs
 
-    def rejection_sample(
-        self, original: Callable[..., Any], *args: Any, **kwargs: Any
-    ) -> torch.Tensor:
+    def rejection_sample(self, original: Any, *args: Any, **kwargs: Any) -> torch.Tensor:
         """`rejection_sample`: accept the drafts that are the chosen tokens, up to the first other.
 
         Its target logits are through with penalties, temperature, top-k and top-p, and its bonus
@@ -239,11 +240,10 @@ class Forward:
             rows = self.coupled.draft_rows
             logits = target_logits if len(rows) == len(drafts) else target_logits[rows]
             chosen[rows] = noise.choose(logits, self.coupled.drafts)
-        who = torch.cat([self.replayed.requests, self.coupled.requests])
+        who = torch.cat([some.requests for some in (self.replayed, self.coupled) if some])
         counts = torch.diff(ends, prepend=ends.new_zeros(1))
-        output[who] = _verified(drafts, chosen, ends[who], counts[who], bonus[who], longest).to(
-            output.dtype
-        )
+        tokens = _verified(drafts, chosen, ends[who], counts[who], bonus[who], longest)
+        output[who] = tokens.to(output.dtype)
         return output
 
 
@@ -278,9 +278,8 @@ def _deciding(runner: Any, forward: Forward) -> Iterator[None]:
             (sampler.topk_topp_sampler, "forward", forward.top_k_top_p),
             (rejection_sampler, "rejection_sample", forward.rejection_sample),
         ):
-            stack.enter_context(
-                _replaced(owner, name, functools.partial(hook, getattr(owner, name)))
-            )
+            wrapped = functools.partial(hook, getattr(owner, name))
+            stack.enter_context(_replaced(owner, name, wrapped))
         yield
 
 

@@ -1,7 +1,8 @@
 """`make bench`: every performance claim, each beside a floor or a rival in one run."""
 
-from . import drafter, loop, memory
+from . import drafter, live, loop, memory
 
 loop.main()
 drafter.main()
 memory.main()
+live.main()

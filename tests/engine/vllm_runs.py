@@ -1,4 +1,7 @@
-"""Replay, coupled sampling and plain speculative sampling in a real vLLM."""
+"""What a real vLLM does with replayed, coupled and ordinary requests, with and without drafts.
+
+`outcome(model, method)` starts one engine and asks it for everything that the tests compare.
+"""
 
 import functools
 import gc
@@ -6,7 +9,9 @@ import random
 import zlib
 from collections import Counter
 from contextlib import contextmanager
+from itertools import pairwise
 from types import SimpleNamespace
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -31,7 +36,7 @@ class Adversary:
     """Drafts from the prefix alone: likely, unlikely and (nearly) impossible tokens, any number."""
 
     vocab = 2
-    likely: dict[int, int] = {}  # the most frequent token after a token
+    likely: ClassVar[dict[int, int]] = {}  # the most frequent token after a token
 
     def __init__(self, vllm_config):
         self.k = vllm_config.speculative_config.num_speculative_tokens
@@ -67,8 +72,9 @@ METHODS = {"none": None, "ngram": NGRAM, "adversary": ADVERSARY}
 @contextmanager
 def engine(path, speculation=None, **kwargs):
     """A real vLLM on the CPU, in this process, alone."""
-    from longtail.engine import cpu_shims, sampling
     from vllm import LLM
+
+    from longtail.engine import cpu_shims, sampling
 
     cpu_shims.install()
     llm = LLM(
@@ -125,7 +131,7 @@ def tokens_of(outputs):
 def logprobs_of(outputs):
     """Of the tokens that came out, one list."""
     pairs = [(out[0].token_ids, out[0].logprobs) for out in outputs]
-    return [row[token].logprob for tokens, rows in pairs for token, row in zip(tokens, rows)]
+    return [row[token].logprob for pair in pairs for token, row in zip(*pair, strict=True)]
 
 
 def accepted(llm):
@@ -214,113 +220,9 @@ def true_logprobs(llm, prompts, texts):
     ]
 
 
-@pytest.mark.parametrize("method", ["ngram", "adversary"])
-@pytest.mark.parametrize("kind", COUPLED)
-def test_coupled_text_does_not_depend_on_drafts(tiny_llama, vllm_cpu, method, kind):
-    alone, drafted = outcome(tiny_llama, "none"), outcome(tiny_llama, method)
-    texts = tokens_of(alone.found[kind])
-    assert {len(text) for text in texts} == {TOKENS}
-    assert len({tuple(text) for text in texts}) == PROMPTS
-    assert tokens_of(drafted.found[kind]) == texts
-    assert drafted.hits["coupled"] > 1000
-    assert logprobs_of(drafted.found[kind]) == pytest.approx(
-        logprobs_of(alone.found[kind]), abs=1e-4
-    )
-
-
-@pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize("kind", ["replay", "greedy replay"])
-def test_replay_is_exact(tiny_llama, vllm_cpu, method, kind):
-    alone, run = outcome(tiny_llama, "none"), outcome(tiny_llama, method)
-    assert tokens_of(run.found[kind]) == run.texts
-    assert run.hits["replay"] > {"none": -1, "ngram": 1000, "adversary": 10}[method]
-    assert logprobs_of(run.found[kind]) == pytest.approx(alone.truth, abs=1e-4)
-
-
-@pytest.mark.parametrize("method", METHODS)
-def test_requests_of_all_kinds_share_a_batch(tiny_llama, vllm_cpu, method):
-    """Those that ask for nothing get what they get without us."""
-    alone, run = outcome(tiny_llama, "none"), outcome(tiny_llama, method)
-    plain, reference = tokens_of(alone.found["plain"]), tokens_of(alone.found["mixed"])
-    seeded = tokens_of(alone.found["seeded"])
-    for i, text in enumerate(tokens_of(run.found["mixed"])):
-        if i % 5 == 0:
-            assert text == plain[i]
-        elif i % 5 == 1:
-            assert text == run.texts[i % 40]
-        elif i % 5 < 4:
-            assert text == reference[i]
-        elif method == "none":
-            assert text == seeded[i]
-
-
-def test_coupling_survives_preemption_and_is_switched_on_for_all(tiny_llama, vllm_cpu, caplog):
-    """Seven cache blocks for eight requests that need two each; coupled by the engine's config."""
-    run = outcome(tiny_llama, "none")
-    with engine(tiny_llama, NGRAM, num_gpu_blocks_override=8) as llm:
-        runner_of(llm).vllm_config.additional_config["longtail"] = {"coupled": True}
-        wanted = [params(seed=i, max_tokens=200) for i in range(8)]
-        long = tokens_of(generate(llm, run.prompts[:8], wanted))
-        preempted = [m.value for m in llm.get_metrics() if m.name == "vllm:num_preemptions"]
-        assert "not coupled" not in caplog.text
-        generate(llm, run.prompts[:1], params(max_tokens=2))
-    assert "not coupled" in caplog.text
-    assert sum(preempted) > 0
-    assert [text[:TOKENS] for text in long] == tokens_of(run.found["plain"])[:8]
-
-
-def test_coupled_text_has_the_distribution_of_sampling(tiny_llama, vllm_cpu):
-    """Over as many seeds as samples: vLLM gives the n-th sample the seed + n."""
-    found = outcome(tiny_llama, "none").found
-    for n in (1, 2, 3, 4):
-        assert homogeneity(found["sampled"], found["many coupled"], n) > 0.01
-
-
-def test_speculative_sampling_keeps_the_distribution(tiny_llama, vllm_cpu):
-    """vLLM's own, against an adversary; without the shim it does not, so the test has teeth."""
-    plain, run = outcome(tiny_llama, "none").found["sampled"], outcome(tiny_llama, "adversary")
-    assert run.hits["sampled"] > 1000
-    for n in (1, 2, 3, 4):
-        assert homogeneity(plain, run.found["sampled"], n) > 0.01
-    for n in (2, 3, 4):  # nothing is drafted for the first
-        assert homogeneity(plain, run.found["broken"], n) < 1e-6
-
-
-def test_what_cannot_work_is_refused():
-    pytest.importorskip("vllm")
-    from longtail.engine import sampling
-
-    with pytest.raises(RuntimeError, match="VLLM_USE_V2_MODEL_RUNNER=0"):
-        sampling.install(type("GPUModelRunner", (), {}))
-
-    class Runner:
-        use_async_scheduling = True
-        input_batch = SimpleNamespace(req_ids=["a"], vocab_size=8)
-
-        def __init__(self, tokens):
-            wanted = SimpleNamespace(extra_args={"longtail_replay": tokens})
-            self.requests = {"a": SimpleNamespace(req_id="a", sampling_params=wanted)}
-
-        def _sample(self, logits, spec_decode_metadata):
-            return "sampled"
-
-    sampling.install(Runner)
-    once = Runner._sample
-    sampling.install(Runner)
-    assert Runner._sample is once
-    with pytest.raises(RuntimeError, match="async_scheduling=False"):
-        Runner([1])._sample(SimpleNamespace(device="cpu"), SimpleNamespace())
-    with pytest.raises(ValueError, match="0 to 7"):
-        Runner([8])._sample(None, None)
-    asks_nothing = Runner([])
-    asks_nothing.requests["a"].sampling_params.extra_args = None
-    asks_nothing.vllm_config = SimpleNamespace(additional_config={})
-    assert asks_nothing._sample(None, None) == "sampled"
-
-
 def followers(texts):
     """The most frequent token after each token."""
-    pairs = [pair for text in texts for pair in zip(text, text[1:])]
+    pairs = [pair for text in texts for pair in pairwise(text)]
     ranked = sorted(Counter(pairs).items(), key=lambda item: item[1])
     return {first: second for (first, second), _ in ranked}
 
