@@ -11,6 +11,8 @@ import hashlib
 import logging
 from collections import Counter
 from collections.abc import Callable, Collection, Hashable, Sequence
+from itertools import groupby
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
@@ -25,6 +27,7 @@ from ..policies.batch import (
     empty_batch,
 )
 from ..policies.view import StepView
+from ..traces.rollouts import Rollouts
 from ..traces.schema import TraceError
 from ..traces.store import Trace
 from .history import History
@@ -84,32 +87,35 @@ class LivePolicy:
                     file=trace.path,
                     remedy="import the rollouts with their text or token ids",
                 )
-        present = {step for trace in traces for step in trace.rl_steps}
-        wanted = sorted(s for s in present if rl_steps is None or s in rl_steps)
-        depends = self.settings.drafter.history_steps
-        for rl_step in wanted:
-            learnt = depends is None or rl_step > wanted[-1] - depends
-            if learnt:
-                self._guard("start_step", self._drafter.start_step, rl_step)
-            for trace in traces:
-                if rl_step in trace.rl_steps:
-                    self._learn(trace, rl_step, learnt)
-            self.rl_step = max(self.rl_step, rl_step)
+        wanted = sorted(
+            (rl_step, which)
+            for which, trace in enumerate(traces)
+            for rl_step in trace.rl_steps
+            if rl_steps is None or rl_step in rl_steps
+        )
+        depends, begun = self.settings.drafter.history_steps, -1
+        for which, run in groupby(wanted, key=itemgetter(1)):
+            for step in traces[which].iter_steps(rl_steps=[rl_step for rl_step, _ in run]):
+                learnt = depends is None or step.rl_step > wanted[-1][0] - depends
+                if learnt and step.rl_step > begun:
+                    begun = step.rl_step
+                    self._guard("start_step", self._drafter.start_step, begun)
+                self._learn(step, traces[which].prompt_ids, learnt)
+                self.rl_step = max(self.rl_step, step.rl_step)
 
-    def _learn(self, trace: Trace, rl_step: int, by_drafter: bool) -> None:
-        """What a trace's RL step wrote enters the history, and the drafter's own if it wants it."""
-        (step,) = trace.iter_steps(rl_steps=[rl_step])
+    def _learn(self, step: Rollouts, prompt_ids: Sequence[str], by_drafter: bool) -> None:
+        """What an RL step wrote enters the history, and the drafter's own if it wants it."""
         assert step.prompt_tokens is not None and step.prompt_offsets is not None
         assert step.output_tokens is not None and step.output_offsets is not None
         for i in range(len(step)):
             prompt = step.prompt_tokens[step.prompt_offsets[i] : step.prompt_offsets[i + 1]]
             output = step.output_tokens[step.output_offsets[i] : step.output_offsets[i + 1]]
-            prompt_id = trace.prompt_ids[step.prompt[i]]
+            prompt_id = prompt_ids[step.prompt[i]]
             self._known[_digest(prompt)] = prompt_id
             if by_drafter:
                 self._guard("learn", self._drafter.learn, prompt_id, output)
             if self._history:
-                self._history.add(rl_step, self._arrived, prompt_id, prompt, output)
+                self._history.add(step.rl_step, self._arrived, prompt_id, prompt, output)
             self._arrived += 1
 
     def start_step(self, rl_step: int) -> None:
@@ -229,7 +235,7 @@ class LivePolicy:
             self._unplanned.remove(request)
         if request.begun:
             self._guard("finish", self._drafter.finish, request_id, learn and not request.lost)
-        if learn and self._history:
+        if learn and self._history and len(output):
             tokens = np.array(output, np.int32)
             self._history.add(
                 self.rl_step, request.order, request.prompt_id, request.prompt, tokens
@@ -336,7 +342,7 @@ class LivePolicy:
         """Count a fault; the first of its kind is told."""
         self.faults[kind] += 1
         if self.faults[kind] == 1:
-            self._warn(f"longtail: {kind} failed, requests go on undrafted: {what}")
+            self._warn(f"longtail: {kind}: {what} (the engine goes on; said once)")
 
     def _grow(self) -> None:
         """Twice as many seats; what is in the old ones stays."""

@@ -52,4 +52,4 @@ def _inline(value: Any) -> Any:
     words = [
         f"{k}={'/'.join(map(str, v)) if isinstance(v, list) else v}" for k, v in options.items()
     ]
-    return value["name"] + (":" + ",".join(words) if words else "")
+    return str(value["name"]) + (":" + ",".join(words) if words else "")

@@ -183,16 +183,20 @@ def simulate_steps(
     rl_steps: Sequence[int],
     *,
     log: bool = False,
+    longest_draft: int | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> list[StepResult]:
-    """The RL steps alone, without their bounds."""
+    """The RL steps alone, without their bounds. longest_draft: K where below the drafter's own."""
     profile = workload.profile(setup.drafter)
+    longest = setup.drafter.longest_draft
+    longest = longest if longest_draft is None else min(longest, longest_draft)
     results = []
     for step in rl_steps:
         rows = workload.rows(step)
         past = workload.past(step, profile) if setup.budget.uses_past else ()
         part = profile.part(rows.start, rows.stop)
-        results.append(_run(workload.requests(step), part, setup, step, past=past, log=log))
+        requests = workload.requests(step)
+        results.append(_run(requests, part, setup, step, longest, past=past, log=log))
         if progress:
             progress(step)
     return results

@@ -14,6 +14,7 @@ TIGHT = {
     "num_gpu_blocks_override": 8,
     "block_size": 128,
 }
+SMALL = {"max_model_len": 512, "num_gpu_blocks_override": 8, "block_size": 128}
 POLICIES = (
     "none",
     "ngram/fixed:k=2",
@@ -54,7 +55,7 @@ def test_greedy_text_is_the_same(jobs, tiny_llama: Path, tmp_path: Path) -> None
     names, prompts = read_prompts(longtail.sample_path(), limit=12)
     work = jobs.Generate(names, prompts, rounds=2, temperature=0.0, max_tokens=200)
     runs = [
-        jobs.Job(p.name, work, str(tiny_llama), p.policy, {"num_gpu_blocks_override": 12})
+        jobs.Job(p.name, work, str(tiny_llama), p.policy, SMALL)
         for p in map(parse_policy, POLICIES)
     ]
     done = jobs.run_jobs(runs, tmp_path, apart=False, say=lambda line: None)
