@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -120,13 +121,23 @@ def run(
     if suite:
         if source or policy:
             raise click.UsageError("a suite has its own policies: give it traces, with --trace")
+        _refuse_others("--suite", {"minutes", "traces", "suite", "output"})
         from .engine.suite import SUITES, suite_jobs
 
         jobs = suite_jobs(SUITES[suite], [find_trace(t) for t in traces or ("sample",)], folder)
     else:
         if source is None:
             raise click.UsageError("name a trace or a file of prompts, or --suite")
+        if traces:
+            raise click.UsageError("--trace is for --suite: name the trace without it")
+        if rl_steps and not replay:
+            raise click.UsageError("--rl-steps is for --replay")
+        if replay:
+            common = {"source", "policy", "baseline", "replay", "rl_steps", "minutes", "output"}
+            _refuse_others("--replay", {*common, "model", "latency", "engine"})
         named = [parse_policy(text, latency) for text in policy or ("suffix/das",)]
+        if len({p.name for p in named}) < len(named):
+            raise click.UsageError("a policy is given twice")
         if baseline and all(p.name != "none" for p in named):
             named.insert(0, parse_policy("none"))
         path = find_trace(source)
@@ -138,7 +149,7 @@ def run(
     summaries = run_jobs(
         jobs,
         folder,
-        limit_s=minutes * 60 if minutes else None,
+        limit_s=None if minutes is None else minutes * 60,
         say=lambda line: click.echo(line, err=True),
     )
     show_runs(jobs, summaries, folder)
@@ -167,12 +178,13 @@ def record_vllm(
 ) -> None:
     """Generate with vLLM and record it as a trace, with the engine's resolved configuration.
 
+    While it runs, and where it fails, the rollouts so far are in FILE.part; `longtail trace join`
+    makes a trace of them.
+
     \b
     longtail record vllm prompts.jsonl --model MODEL --samples 8 --max-tokens 4096 -o T.parquet
     """
     _need_vllm()
-    import tempfile
-
     from .engine.job import Generate, run_jobs
     from .engine.policies import parse_engine, parse_policy
     from .traces.sample import find_trace
@@ -180,10 +192,22 @@ def record_vllm(
 
     work = Generate(*_prompts(find_trace(source), model, prompts), **sampling)
     job = _job(parse_policy(policy, latency), work, model, parse_engine(engine))
-    with tempfile.TemporaryDirectory(prefix="longtail-record-") as folder:
-        run_jobs([job], Path(folder), say=lambda line: click.echo(line, err=True))
-        count = join_traces([Path(folder) / job.name / "rollouts"], output)
+    # Beside the output and not in a temporary folder: what took hours is not lost with the engine.
+    folder = Path(f"{output}.part")
+    run_jobs([job], folder, say=lambda line: click.echo(line, err=True))
+    count = join_traces([folder / job.name / "rollouts"], output)
+    shutil.rmtree(folder)
     click.echo(f"{output}: {count:,} rollouts")
+
+
+def _refuse_others(mode: str, takes: set[str]) -> None:
+    """Say so where an option was given that means nothing here."""
+    context = click.get_current_context()
+    for parameter in context.command.params:
+        name = parameter.name or ""
+        given = context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE
+        if given and name not in takes:
+            raise click.UsageError(f"{parameter.opts[0]} does not go with {mode}")
 
 
 def _job(named: Any, work: Any, model: str, engine: dict[str, Any]) -> Any:

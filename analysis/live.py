@@ -16,9 +16,10 @@ COLUMNS = (
     "draft us", "text",
 )  # fmt: skip
 LEGEND = (
-    "seconds: measured, on this machine; gain: tokens per request and forward; drafted: draft\n"
-    "tokens per output token; wasted: share of those rejected; draft us: policy, drafting and\n"
-    "indexing per request and forward (median); text: whether every token equals the first run's"
+    "seconds: measured, on this machine; gain: tokens per request and forward that gave it any;\n"
+    "drafted: draft tokens per output token; wasted: share of those rejected; draft us: policy,\n"
+    "drafting and indexing per request and forward (median); text: whether every token equals the\n"
+    "first run's"
 )
 
 
@@ -30,12 +31,14 @@ def show_runs(jobs: Sequence[Job], summaries: Mapping[str, Any], folder: Path) -
         if job.name not in summaries:
             continue
         log = read_step_log(folder / job.name / "steps")
+        requests = read_step_log(folder / job.name / "steps", "requests")
         for step in summaries[job.name]["steps"]:
             part = log[log.rl_step == step["rl_step"]]
             # Sampled text differs from run to run, unless it is coupled.
             free = isinstance(job.work, Generate) and job.work.temperature and not job.work.coupled
             same = first.setdefault((str(job.work), step["rl_step"]), step["text"]) == step["text"]
-            gained = step["output_tokens"] / max(int((part.requests).sum()), 1)
+            decoded = int(requests.forwards[requests.rl_step == step["rl_step"]].sum())
+            gained = step["output_tokens"] / max(decoded, 1)
             drafted, accepted = int(part.drafted.sum()), int(part.accepted.sum())
             rows.append(
                 [

@@ -5,7 +5,6 @@ Seconds may differ; who ran, what was drafted and what was accepted may not.
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from typing import Any
 import pandas as pd
 
 from ..engine.job import Job, Replay, replayed_steps
+from ..engine.settings import LiveSettings
 from ..engine.step_log import read_step_log
 from ..sim.limits import Limits
 from ..sim.simulate import Setup, simulate_steps
@@ -21,6 +21,7 @@ from ..traces.schema import TraceError
 from ..traces.store import open_trace
 
 MUST = ("running", "drafted", "accepted")
+POLICY = ("drafter", "budget", "placement", "latency", "longest_draft")
 ALSO = ("waiting", "tokens", "requests", "kv_tokens")
 
 
@@ -48,11 +49,21 @@ def check_parity(folder: Path) -> Parity:
 
     Raises TraceError where there is no replay.
     """
-    job = Job.from_json((folder / "job.json").read_text())
-    if not isinstance(job.work, Replay):
+    stored = folder / "job.json"
+    job = Job.from_json(stored.read_text()) if stored.is_file() else None
+    if job is None or not isinstance(job.work, Replay):
         raise TraceError("not a replay", file=folder, remedy="name the folder of a replay")
     live = read_step_log(folder / "steps")
-    return compare_logs(live, simulated_log(job, live.attrs["run"]))
+    run = live.attrs["run"]
+    ran, asked = run["policy"], LiveSettings.of(job.policy).to_dict()
+    other = [name for name in POLICY if ran[name] != asked[name]]
+    if other:
+        raise TraceError(
+            f"the step log is of another policy than job.json ({', '.join(other)})",
+            file=folder,
+            remedy="run it again in a new folder",
+        )
+    return compare_logs(live, simulated_log(job, run))
 
 
 def simulated_log(job: Job, run: dict[str, Any]) -> pd.DataFrame:
@@ -66,7 +77,9 @@ def simulated_log(job: Job, run: dict[str, Any]) -> pd.DataFrame:
     trace = open_trace(job.work.trace)
     steps = replayed_steps(trace, job.work)
     workload = Workload.from_trace(trace, cap=job.work.cap, rl_steps=steps)
-    results = simulate_steps(workload, setup, steps, log=True)
+    results = simulate_steps(
+        workload, setup, steps, log=True, longest_draft=policy["longest_draft"]
+    )
     return pd.concat([r.log.assign(rl_step=r.rl_step) for r in results if r.log is not None])
 
 
@@ -98,8 +111,3 @@ def compare_logs(live: pd.DataFrame, simulated: pd.DataFrame) -> Parity:
     elif len(a) != len(b):
         difference = f"{len(a)} forwards live, {len(b)} simulated"
     return Parity(longer, int(must.sum()), int(all_.sum()), difference)
-
-
-def read_summary(folder: Path) -> dict[str, Any]:
-    """A run's summary."""
-    return dict(json.loads((folder / "summary.json").read_text()))

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..policies.profile import Profile
 from ..policies.view import PastStep
 from ..traces.rollouts import Lengths, Tokens, offsets_of
 
@@ -30,8 +31,9 @@ class Finished(NamedTuple):
 class History:
     """Rollouts in, `PastStep`s out; prompts are numbered by first appearance."""
 
-    def __init__(self, drafter: Any) -> None:
-        self._drafter = drafter
+    def __init__(self, drafter: Any, looks_back: int | None = None) -> None:
+        """looks_back: how many RL steps the budget may look back on; None is all."""
+        self._drafter, self._looks_back = drafter, looks_back
         self._numbers: dict[Hashable, int] = {}
         self._open: list[Finished] = []  # of steps that have no PastStep yet
         self._kept: list[Finished] = []  # older ones, which coming profiles depend on
@@ -64,6 +66,9 @@ class History:
             before = len(self._kept)
             self._kept += [f for f in done if f.rl_step == step]
             self.past += (self._look(step, before),)
+        if self._looks_back is not None:
+            oldest = rl_step - self._looks_back
+            self.past = tuple(past for past in self.past if past.rl_step >= oldest)
 
     def _look(self, step: int, before: int) -> PastStep:
         """The step's rollouts, self._kept[before:], drafted for with those in front of them."""
@@ -87,9 +92,7 @@ class History:
             prompt_of=np.arange(len(rollouts), dtype=np.int32),
         )
         profile = self._drafter.profile(lengths, tokens, threads=os.cpu_count() or 1)
-        return PastStep(
-            step,
-            prompt[before:],
-            lengths.output_len[before:],
-            profile.part(before, len(rollouts)),
-        )
+        mine = profile.part(before, len(rollouts))
+        # Copies: a view would keep the profile of all that came before, step after step.
+        mine = Profile(mine.drafted.copy(), mine.matched.copy(), mine.offsets)
+        return PastStep(step, prompt[before:].copy(), lengths.output_len[before:].copy(), mine)

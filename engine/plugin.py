@@ -41,9 +41,9 @@ def asked_for(args: Any) -> LiveSettings | None:
     """
     from .settings import LiveSettings
 
-    given = (args.additional_config or {}).get("longtail")
-    if given is not None:
-        return LiveSettings.of(given)
+    others = args.additional_config
+    if isinstance(others, dict) and others.get("longtail") is not None:
+        return LiveSettings.of(others["longtail"])
     path = os.environ.get(POLICY)
     if path:
         return LiveSettings.read(path)
@@ -54,9 +54,32 @@ def asked_for(args: Any) -> LiveSettings | None:
 
 def complete(args: Any, settings: LiveSettings) -> None:
     """Put the policy into vLLM's engine arguments. Raises ValueError for what contradicts it."""
-    args.additional_config = {**(args.additional_config or {}), "longtail": settings.to_dict()}
+    from vllm.v1.core.sched.async_scheduler import AsyncScheduler
+
+    from .scheduler import LongtailScheduler
+
+    others = args.additional_config or {}
+    if not isinstance(others, dict):
+        raise ValueError(
+            f"longtail: additional_config is a {type(others).__name__}, which a policy cannot be "
+            "added to; make it a dict"
+        )
+    args.additional_config = {**others, "longtail": settings.to_dict()}
     if args.scheduler_cls is None:
         args.scheduler_cls = SCHEDULER
+    scheduler = _resolve(args.scheduler_cls)
+    if not issubclass(scheduler, LongtailScheduler):
+        raise ValueError(
+            f"longtail: scheduler_cls is {scheduler.__name__}, which asks no policy; leave it out, "
+            f"or derive it from {SCHEDULER}"
+        )
+    if settings.rl_step_file and args.distributed_executor_backend == "external_launcher":
+        raise ValueError(
+            "longtail: rl_step_file cannot be used with external_launcher, whose ranks would see "
+            "the file change at different forwards; tell the RL step by request or by RPC"
+        )
+    if scheduler is not LongtailScheduler and not issubclass(scheduler, AsyncScheduler):
+        args.async_scheduling = False
     if settings.coupled:
         args.async_scheduling = False  # positions are counted from tokens that are there
     spec = args.speculative_config
@@ -88,8 +111,13 @@ def _configured(original: Callable[..., Any]) -> Callable[..., Any]:
         cpu_shims.install()  # one of them is for the engine's start
         config = original(self, *args, **kwargs)
         scheduler = config.scheduler_config
-        if scheduler.scheduler_cls == SCHEDULER and scheduler.async_scheduling:
+        if scheduler.async_scheduling and _resolve(scheduler.scheduler_cls) is _resolve(SCHEDULER):
             scheduler.scheduler_cls = ASYNC_SCHEDULER  # vLLM's default where nothing is drafted
+        if settings.coupled and config.use_v2_model_runner:
+            raise ValueError(
+                "longtail: coupled sampling needs vLLM's first model runner; set "
+                "VLLM_USE_V2_MODEL_RUNNER=0"
+            )
         return config
 
     return create_engine_config
@@ -109,6 +137,13 @@ def _equipped(original: Callable[..., Any]) -> Callable[..., Any]:
         return result
 
     return init_device
+
+
+def _resolve(scheduler: str | type) -> Any:
+    """The class, which vLLM also takes by name."""
+    from vllm.utils.import_utils import resolve_obj_by_qualname
+
+    return resolve_obj_by_qualname(scheduler) if isinstance(scheduler, str) else scheduler
 
 
 def _wrap(owner: type, name: str, wrapper: Callable[..., Any]) -> None:

@@ -45,10 +45,10 @@ def _from_trace(source: Path) -> tuple[list[str], list[list[int]]]:
 
 def _from_jsonl(source: Path, tokenizer: Path | None) -> tuple[list[str], list[list[int]]]:
     encoder: Any = None
-    names: list[str] = []
-    prompts: list[list[int]] = []
+    prompts: dict[str, list[int]] = {}
+    unnamed = 0
     try:
-        lines = source.read_text(encoding="utf-8").splitlines()
+        lines = source.read_text(encoding="utf-8-sig").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise TraceError(f"cannot be read ({error})", file=source, remedy="name a file") from None
     for row, line in enumerate(lines, 1):
@@ -57,18 +57,17 @@ def _from_jsonl(source: Path, tokenizer: Path | None) -> tuple[list[str], list[l
         try:
             value = json.loads(line)
             tokens, text = value.get("prompt_tokens"), value.get("prompt")
-        except (ValueError, AttributeError):
+        except (ValueError, AttributeError, RecursionError):
             raise TraceError(
                 "not a JSON object", file=source, row=row, remedy='write {"prompt_tokens": [...]}'
             ) from None
         if tokens is None and isinstance(text, str):
-            if encoder is None:
-                encoder = _encoder(tokenizer, source, row)
-            tokens = encoder.encode(text).ids
+            encoder = encoder or _encoder(tokenizer, source, row)
+            tokens = _encode(encoder, text, source, row)
         if (
             not isinstance(tokens, list)
             or not tokens
-            or not all(isinstance(t, int) and t >= 0 for t in tokens)
+            or not all(type(t) is int and t >= 0 for t in tokens)
         ):
             raise TraceError(
                 "neither prompt_tokens (token ids) nor prompt (text)",
@@ -76,16 +75,33 @@ def _from_jsonl(source: Path, tokenizer: Path | None) -> tuple[list[str], list[l
                 row=row,
                 remedy="give one of them",
             )
-        names.append(str(value.get("prompt_id", len(names))))
-        prompts.append(tokens)
-    if len(set(names)) < len(names):
-        repeated = next(name for name in names if names.count(name) > 1)
+        if value.get("prompt_id") is None:
+            while str(unnamed) in prompts:
+                unnamed += 1
+            name = str(unnamed)
+        else:
+            name = str(value["prompt_id"])
+        if name in prompts:
+            raise TraceError(
+                f"prompt_id {name!r} appears twice",
+                file=source,
+                row=row,
+                remedy="name each prompt once, or none of them",
+            )
+        prompts[name] = tokens
+    return list(prompts), list(prompts.values())
+
+
+def _encode(encoder: Any, text: str, source: Path, row: int) -> list[int]:
+    try:
+        return list(encoder.encode(text).ids)
+    except Exception as error:  # of the tokenizer's own kinds
         raise TraceError(
-            f"prompt_id {repeated!r} appears twice",
+            f"the tokenizer cannot read the prompt ({error})",
             file=source,
-            remedy="name each prompt once",
-        )
-    return names, prompts
+            row=row,
+            remedy="give prompt_tokens",
+        ) from None
 
 
 def _encoder(tokenizer: Path | None, source: Path, row: int) -> Any:
@@ -98,4 +114,14 @@ def _encoder(tokenizer: Path | None, source: Path, row: int) -> Any:
             row=row,
             remedy="give prompt_tokens, or a model folder with tokenizer.json",
         )
-    return Tokenizer.from_file(str(tokenizer))
+    try:
+        encoder = Tokenizer.from_file(str(tokenizer))
+    except Exception as error:  # of the library's own kinds
+        raise TraceError(
+            f"not a tokenizer.json ({error})",
+            file=tokenizer,
+            remedy="give the one that the model came with",
+        ) from None
+    encoder.no_truncation()
+    encoder.no_padding()
+    return encoder

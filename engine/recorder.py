@@ -1,8 +1,8 @@
 """Finished rollouts as traces: a folder of Parquet files, each of them whole.
 
-A file is written when an RL step ends and whenever enough has come together, so memory is bounded
-and a crash costs at most what was not written yet. `longtail trace join FOLDER -o T.parquet` makes
-one trace of them.
+A file is written when an RL step begins, when the engine has nothing left to do, and whenever
+enough has come together: memory is bounded, and a crash costs what was not written yet.
+`longtail trace join FOLDER -o T.parquet` makes one trace of them.
 """
 
 from __future__ import annotations
@@ -10,33 +10,28 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from ..traces.schema import TraceError, TraceMeta
-from ..traces.writer import TraceWriter
+import pyarrow as pa
 
-TOKENS = 1 << 22  # output tokens that are held at most
+from ..traces.schema import SCHEMA, TraceMeta, check_rows
+from ..traces.select import in_order
+from ..traces.writer import TraceWriter
+from .own_folder import own_folder
+
+TOKENS = 1 << 22  # output tokens that are held; four times as many where they cannot be written
 
 
 class Recorder:
-    """Rows by column name in, traces out. Raises TraceError if the folder cannot be used."""
+    """Rows by column name in, traces out, in a folder of its own in `base`.
 
-    def __init__(self, folder: Path, meta: TraceMeta) -> None:
-        self.folder, self.meta = folder, meta
+    Raises TraceError where none can be made.
+    """
+
+    def __init__(self, base: Path, meta: TraceMeta) -> None:
+        self.folder, self.meta = own_folder(base), meta
         self._rows: list[dict[str, Any]] = []
         self._tokens = self._files = 0
+        self._due = TOKENS
         self._sampling: dict[str, set] = {}
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            occupied = any(folder.iterdir())
-        except OSError as error:
-            raise TraceError(
-                f"cannot record here ({error.strerror})",
-                file=folder,
-                remedy="name a folder that you may write to",
-            ) from None
-        if occupied:
-            raise TraceError(
-                "the folder to record to is not empty", file=folder, remedy="name a new folder"
-            )
 
     def add(self, row: dict[str, Any], sampling: dict[str, Any]) -> None:
         """A finished rollout, and the sampling parameters it had."""
@@ -44,23 +39,45 @@ class Recorder:
         for name, value in sampling.items():
             self._sampling.setdefault(name, set()).add(value)
         self._tokens += len(row["output_tokens"])
-        if self._tokens >= TOKENS:
+        if self._tokens >= self._due:
             self.write()
 
     def write(self) -> None:
-        """Write what is held as the next file."""
-        rows, self._rows, self._tokens = self._rows, [], 0
-        if not rows:
+        """Write what is held as the next file. Raises OSError or TraceError where it cannot; it is
+        kept then, but for the oldest and what no trace can hold, and tried again when a quarter
+        more has come together.
+        """
+        if not self._rows:
             return
+        self._due = self._tokens + TOKENS // 4
         sampling = {
-            name: values.copy().pop() if len(values) == 1 else sorted(values)
+            name: next(iter(values)) if len(values) == 1 else in_order(values)
             for name, values in sorted(self._sampling.items())
         }
         meta = TraceMeta(**{**vars(self.meta), "sampling": sampling})
-        path = self.folder / f"rollouts-{self._files:06d}.parquet"
-        with TraceWriter(path, meta) as writer:
-            writer.write(rows)
+        try:
+            with TraceWriter(self.folder / f"rollouts-{self._files:06d}.parquet", meta) as writer:
+                writer.write(self._rows)
+        except Exception:
+            sound = [row for row in self._rows if self._fits(row)]
+            retry = len(sound) < len(self._rows)
+            self._rows, self._tokens = sound, sum(len(row["output_tokens"]) for row in sound)
+            if retry:
+                self.write()
+            while self._tokens > 4 * TOKENS:
+                self._tokens -= len(self._rows.pop(0)["output_tokens"])
+            raise
+        self._rows, self._tokens, self._due, self._sampling = [], 0, TOKENS, {}
         self._files += 1
+
+    def _fits(self, row: dict[str, Any]) -> bool:
+        """Whether a trace can hold the row."""
+        try:
+            table = pa.Table.from_pylist([row], schema=SCHEMA)
+            check_rows(table, vocab_size=self.meta.vocab_size, file=self.folder, first_row=1)
+        except Exception:
+            return False
+        return True
 
 
 class Samples:
@@ -70,9 +87,9 @@ class Samples:
         self._taken: dict[tuple[int, Any], set[int]] = {}
 
     def take(self, rl_step: int, prompt_id: Any, wanted: int | None = None) -> int:
-        """`wanted` if it is free, else the smallest free number."""
+        """`wanted` if it is free, else the next number that is."""
         taken = self._taken.setdefault((rl_step, prompt_id), set())
-        number = len(taken) if wanted is None or wanted < 0 else wanted
+        number = len(taken) if wanted is None else wanted
         while number in taken:
             number += 1
         taken.add(number)

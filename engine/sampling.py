@@ -24,7 +24,8 @@ alone. A batch in which nobody asks goes straight to vLLM.
 
 Positions are counted in the runner's `output_token_ids`, which holds a placeholder per token that
 is still on its way: right with synchronous scheduling and, without speculation, with asynchronous
-scheduling. Asynchronous scheduling with speculation guesses that count, and is refused.
+scheduling. Asynchronous scheduling with speculation guesses that count: wishes are left aside then.
+A wish that cannot be met is said once and never stops the engine, which serves others, too.
 """
 
 from __future__ import annotations
@@ -66,6 +67,12 @@ def install(runner_class: type) -> None:
     @functools.wraps(original)
     def _sample(self: Any, logits: torch.Tensor, spec_decode_metadata: Any) -> Any:
         wishes = [_wish(self, req_id) for req_id in self.input_batch.req_ids]
+        if spec_decode_metadata is not None and self.use_async_scheduling and any(wishes):
+            _say_once(
+                "replay and coupled sampling cannot count positions under asynchronous scheduling "
+                "with speculation and are left out: set async_scheduling=False"
+            )
+            wishes = []
         if not any(wishes):
             return original(self, logits, spec_decode_metadata)
         with _deciding(self, Forward(self, wishes, spec_decode_metadata, logits.device)):
@@ -114,15 +121,17 @@ def _read_wish(runner: Any, state: Any) -> Wish:
         return None
     asked = params.extra_args or {}
     if asked.get(REPLAY) is not None:
-        tokens = [int(token) for token in asked[REPLAY]]
-        vocab = runner.input_batch.vocab_size
-        if tokens and not 0 <= min(tokens) <= max(tokens) < vocab:
-            raise ValueError(f"{REPLAY} of {state.req_id}: token ids are 0 to {vocab - 1}")
-        return Replay(tokens)
+        tokens, vocab = asked[REPLAY], runner.input_batch.vocab_size
+        if isinstance(tokens, list | tuple) and all(
+            type(token) is int and 0 <= token < vocab for token in tokens
+        ):
+            return Replay(list(tokens))
+        _say_once(f"{REPLAY} takes a list of token ids from 0 to {vocab - 1}; others are left out")
+        return None
     if not asked.get(COUPLED, _coupled_by_default(runner)) or params.temperature < GREEDY_BELOW:
         return None
     if params.seed is None:
-        _log_unseeded()
+        _say_once("requests without SamplingParams.seed are not coupled; vLLM samples them")
         return None
     return Coupled(noise.request_key(params.seed, state.prompt_token_ids or ()))
 
@@ -133,8 +142,8 @@ def _coupled_by_default(runner: Any) -> bool:
 
 
 @functools.cache
-def _log_unseeded() -> None:
-    logger.warning("requests without SamplingParams.seed are not coupled; vLLM samples them")
+def _say_once(what: str) -> None:
+    logger.warning("longtail: %s", what)
 
 
 class Rows:
@@ -177,11 +186,6 @@ class Forward:
     coupled: Given | None = None
 
     def __init__(self, runner: Any, wishes: list[Wish], metadata: Any, device: Any) -> None:
-        if metadata is not None and runner.use_async_scheduling:
-            raise RuntimeError(
-                "replay and coupled sampling cannot count positions under asynchronous scheduling "
-                "with speculation: set async_scheduling=False"
-            )
         batch = runner.input_batch
         outputs = [len(runner.requests[req_id].output_token_ids) for req_id in batch.req_ids]
         drafts = [0] * len(wishes) if metadata is None else metadata.num_draft_tokens

@@ -17,7 +17,7 @@ from vllm.v1.core.sched.async_scheduler import AsyncScheduler
 from vllm.v1.core.sched.output import SchedulerOutput
 from vllm.v1.core.sched.scheduler import Scheduler
 from vllm.v1.engine.core import EngineCore
-from vllm.v1.outputs import ModelRunnerOutput
+from vllm.v1.outputs import DraftTokenIds, ModelRunnerOutput
 from vllm.v1.request import Request
 
 from . import proposer
@@ -29,7 +29,8 @@ from .versions import check_version
 logger = logging.getLogger("vllm.longtail")
 
 RPC = ("longtail_start_step", "longtail_stats", "longtail_flush")
-REASONS = ("stop", "length", "abort")
+REASONS = {"stop": "stop", "length": "length", "repetition": "stop"}  # others: abort
+DECIDED = ("longtail_replay", "longtail_coupled")  # by hooks in the V1 model runner
 NOT_DRAFTING = (
     "longtail: this policy drafts, but vLLM was configured without its speculative method; set "
     "LONGTAIL_POLICY, or leave `speculative_config` out so that the plug-in fills it in"
@@ -74,6 +75,11 @@ class LongtailScheduler(Scheduler):
         self._preempted = 0
         self._longest_draft: int = self.num_spec_tokens
         self._last_s = 0.0
+        self._undecided = (
+            "replay and coupled sampling need vLLM's first model runner: VLLM_USE_V2_MODEL_RUNNER=0"
+            if vllm_config.use_v2_model_runner
+            else ""
+        )
         self.session: Any = None
         self.begin_session(LiveSettings.of(vllm_config.additional_config.get("longtail", {})))
 
@@ -92,9 +98,6 @@ class LongtailScheduler(Scheduler):
             )
         if self.requests:
             raise ValueError("longtail: requests are running under the policy so far")
-        parallel = self.vllm_config.parallel_config
-        if parallel.data_parallel_size > 1:
-            settings = settings.for_replica(parallel.data_parallel_rank)
         self._settle()
         if self.session:
             self.session.close()
@@ -132,12 +135,15 @@ class LongtailScheduler(Scheduler):
         if known or params is None or request.prompt_token_ids is None or request.resumable:
             return
         self._settle()
+        asked = params.extra_args or {}
+        if self._undecided and any(name in asked for name in DECIDED):
+            self.session.policy.fault("argument", self._undecided)
         room = self.max_model_len - request.num_prompt_tokens
         self.session.arrive(
             request.request_id,
             request.prompt_token_ids,
             min(request.max_tokens, room),
-            params.extra_args or {},
+            asked,
             {
                 "temperature": params.temperature,
                 "max_tokens": request.max_tokens,
@@ -198,9 +204,11 @@ class LongtailScheduler(Scheduler):
 
     def shutdown(self) -> None:
         """vLLM's own, and everything pending is written."""
-        self._settle()
-        self.session.close()
-        super().shutdown()
+        try:
+            self._settle()
+            self.session.close()
+        finally:
+            super().shutdown()
 
     def _free_request(self, request: Request, *args: Any, **kwargs: Any) -> Any:
         self._ended.append(request)
@@ -225,10 +233,8 @@ class LongtailScheduler(Scheduler):
             prefilling=len(self.running) - len(ready),
             kv_tokens=sum(r.num_tokens for r in self.running),
         )
-        for request, draft in zip(ready, drafts, strict=True):
-            if draft and request.use_structured_output:
-                draft = self.structured_output_manager.validate_tokens(request, draft)
-            request.spec_token_ids = draft
+        # vLLM's own way in, which also holds drafts against a request's grammar.
+        super().update_draft_token_ids(DraftTokenIds([r.request_id for r in ready], drafts))
 
     def _note(
         self, output: SchedulerOutput, began_s: float, drafted_s: float, decoding: set[str]
@@ -273,12 +279,14 @@ class LongtailScheduler(Scheduler):
         ended, self._ended = self._ended, []
         for request in ended:
             if self.session.knows(request.request_id):
-                reason = str(request.get_finished_reason())
-                self.session.leave(
-                    request.request_id,
-                    request.output_token_ids[:],
-                    reason if reason in REASONS else None,
-                )
+                reason: str | None = REASONS.get(str(request.get_finished_reason()), "abort")
+                if reason == "abort" and request.sampling_params.stop:
+                    # Stop strings are found in vLLM's front end, which then aborts the request;
+                    # here that cannot be told from a client that went away.
+                    reason = None
+                self.session.leave(request.request_id, request.output_token_ids[:], reason)
+        if ended and not self.requests:
+            self.session.rest()
 
     def _log(self, forward: Forward, accepted: list[int], came_s: float, updated_s: float) -> None:
         """One row of the step log: times are this forward's share of the engine's."""

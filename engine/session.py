@@ -7,6 +7,10 @@ Request arguments (`SamplingParams(extra_args=…)`, over HTTP `vllm_xargs`), al
 `longtail_prompt_id` the prompt's name, `longtail_rl_step` the RL step it belongs to,
 `longtail_sample` which of the prompt's rollouts it is, `longtail_budget` draft tokens per forward
 in place of the budget's, `longtail_cap` the token limit that the policy is told.
+
+Where nobody says which RL step it is, one begins when a request comes after everybody was done, if
+its prompt was among them or they were at least `BATCH`; and after `ENOUGH` rollouts in any case, so
+that a server's history grows, too, and its memory does not.
 """
 
 from __future__ import annotations
@@ -14,25 +18,29 @@ from __future__ import annotations
 import contextlib
 import time
 import weakref
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from ..traces.schema import TraceMeta
+from ..traces.schema import TraceError, TraceMeta
+from ..traces.select import traces_in
 from ..traces.store import open_trace
-from .live import LivePolicy, Request
+from .live import LAST_STEP, LivePolicy, Request, warm_up
 from .recorder import Recorder, Samples
 from .settings import LiveSettings
 from .step_log import StepLog
 
-ARGUMENTS = {
+BATCH, ENOUGH = 16, 4096  # rollouts
+KNOWN_STEPS = 64  # a rollout may come that much later than its RL step and still be numbered well
+IDLE_S = 2.0  # between two writings when the engine has nothing left to do
+POLL_S = 0.1  # between two looks at the file that tells the RL step
+
+NUMBERS = ("longtail_rl_step", "longtail_sample", "longtail_budget", "longtail_cap")
+OTHERS: dict[str, tuple[type, ...]] = {
     "longtail_prompt_id": (str, int),
-    "longtail_rl_step": (int,),
-    "longtail_sample": (int,),
-    "longtail_budget": (int,),
-    "longtail_cap": (int,),
     "longtail_replay": (list, tuple),
     "longtail_coupled": (bool, int),
 }
@@ -55,22 +63,24 @@ class Session:
     """What an engine does on longtail's behalf, from its start to its shutdown.
 
     Raises TraceError or ComponentError at once for settings that cannot be used; later it never
-    raises.
+    raises: what cannot be done is a fault, counted and told once.
     """
 
     def __init__(
         self, settings: LiveSettings, *, vocab_size: int, meta: TraceMeta, warn: Any
     ) -> None:
         self.settings = settings
+        if settings.k:
+            warm_up(settings, vocab_size)
         self.policy = LivePolicy(settings, vocab_size, warn)
-        self._warn = warn
         self._began = time.perf_counter()
         self._rollouts: dict[str, Rollout] = {}
         self._samples = Samples()
         self._signalled = False  # somebody tells us the RL step
-        self._finished = False  # something finished in this RL step
+        self._finished: Counter[Any] = Counter()  # rollouts of this RL step, by prompt
         self._file_seen: float | None = None
-        self._last_s = 0.0
+        self._polled_s = -POLL_S
+        self._rested_s = -IDLE_S
         self.forwards = 0
         self.log = self.recorder = None
         if settings.log:
@@ -79,13 +89,17 @@ class Session:
         if settings.record:
             self.recorder = Recorder(settings.record, meta)
         if settings.history:
-            paths = [settings.history]
-            if settings.history.is_dir():
-                paths = sorted(settings.history.glob("*.parquet"))
-            for path in paths:
-                self.policy.load(open_trace(path))
+            whole = settings.history.is_dir()
+            paths = traces_in(settings.history) if whole else [settings.history]
+            if not paths:
+                raise TraceError(
+                    "no traces here to learn from",
+                    file=settings.history,
+                    remedy="name a trace, or a folder that a policy has recorded to",
+                )
+            self.policy.load(*map(open_trace, paths))
             self.policy.start_step(self.policy.rl_step + 1)
-        self._close = weakref.finalize(self, _close, self.log, self.recorder)
+        self._close = weakref.finalize(self, _write, self.policy, self.log, self.recorder)
 
     @property
     def now_s(self) -> float:
@@ -110,18 +124,25 @@ class Session:
             self._signalled = True
             if given["longtail_rl_step"] > self.policy.rl_step:
                 self.start_step(given["longtail_rl_step"])
-        elif not self._rollouts and self._finished and not self._signalled:
-            self.start_step(self.policy.rl_step + 1)  # everybody was done: a new RL step
+        prompt_id = given.get("longtail_prompt_id")
         request = self.policy.arrive(
             request_id,
             prompt,
             cap=given.get("longtail_cap", cap),
-            prompt_id=given.get("longtail_prompt_id"),
+            prompt_id=prompt_id if prompt_id is None else str(prompt_id),
             budget=given.get("longtail_budget"),
         )
+        if not self._signalled and self._step_is_over(request.prompt_id):
+            self.start_step(self.policy.rl_step + 1)
         rl_step = given.get("longtail_rl_step", self.policy.rl_step)
         sample = self._samples.take(rl_step, request.prompt_id, given.get("longtail_sample"))
         self._rollouts[request_id] = Rollout(request, rl_step, sample, self.now_s, sampling, [], [])
+
+    def _step_is_over(self, prompt_id: Any) -> bool:
+        """Whether the request that comes now, of this prompt, begins an RL step."""
+        finished = self._finished.total()
+        again = not self._rollouts and (finished >= BATCH or prompt_id in self._finished)
+        return again or finished >= ENOUGH
 
     def signal(self, rl_step: int) -> None:
         """The trainer says that RL step `rl_step` begins."""
@@ -131,9 +152,9 @@ class Session:
     def start_step(self, rl_step: int) -> None:
         """RL step `rl_step` begins: what finished becomes history, and is written down."""
         self.policy.start_step(rl_step)
-        self._finished = False
-        self._samples.forget(rl_step - 1)
-        self._write()
+        self._finished.clear()
+        self._samples.forget(self.policy.rl_step - KNOWN_STEPS)
+        self.flush()
 
     def poll(self) -> None:
         """Look at the file that tells the RL step, if there is one."""
@@ -141,6 +162,9 @@ class Session:
         if path is None:
             return
         self._signalled = True
+        if self.now_s - self._polled_s < POLL_S:
+            return
+        self._polled_s = self.now_s
         try:
             seen = path.stat().st_mtime_ns
             if seen != self._file_seen:
@@ -169,13 +193,16 @@ class Session:
                 rollout.accepted.append(a)
 
     def leave(self, request_id: str, output: Sequence[int], reason: str | None) -> None:
-        """The request is over; reason: stop, length, abort, or None if it is none of these."""
+        """The request is over; reason: stop, length, abort, or None if that is not known. One that
+        was aborted is no history.
+        """
         rollout = self._rollouts.pop(request_id)
         request = rollout.policy
         forwards, drafted, accepted = self.policy.counts(request)
-        learn = reason in ("stop", "length")
+        learn = reason != "abort"
         self.policy.leave(request_id, output, learn=learn)
-        self._finished |= learn
+        if learn:
+            self._finished[request.prompt_id] += 1
         if self.log:
             self.log.request(
                 (
@@ -204,6 +231,12 @@ class Session:
             with self._kept("record"):
                 self.recorder.add(row, rollout.sampling)
 
+    def rest(self) -> None:
+        """The engine has nothing left to do, and may be killed: write what is pending."""
+        if not self._rollouts and self.now_s - self._rested_s > IDLE_S:
+            self._rested_s = self.now_s
+            self.flush()
+
     def forward(self, row: tuple) -> None:
         """One forward for the step log: `FORWARDS` without number and RL step."""
         if self.log:
@@ -230,28 +263,24 @@ class Session:
         self._close()
 
     def _check(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
-        """Our arguments of the right type; another one is a fault, not an end."""
+        """Our arguments that can be used; another one is a fault, not an end."""
         given = {}
         for name, value in arguments.items():
             if not name.startswith("longtail_"):
                 continue
-            if name not in ARGUMENTS or not isinstance(value, ARGUMENTS[name]):
-                self.policy.fault("argument", f"{name}={value!r:.80}")
+            if name in NUMBERS:
+                right = type(value) is int and 0 <= value <= LAST_STEP
             else:
+                right = isinstance(value, OTHERS.get(name, ()))
+            if right:
                 given[name] = value
+            else:
+                self.policy.fault("argument", f"{name}={value!r:.80}")
         return given
 
     def flush(self) -> None:
         """Write the log and the finished rollouts down now."""
-        self._write()
-        if self.log:
-            with self._kept("log"):
-                self.log.flush()
-
-    def _write(self) -> None:
-        if self.recorder:
-            with self._kept("record"):
-                self.recorder.write()
+        _write(self.policy, self.log, self.recorder)
 
     @contextlib.contextmanager
     def _kept(self, kind: str) -> Any:
@@ -262,8 +291,14 @@ class Session:
             self.policy.fault(kind, repr(error))
 
 
-def _close(log: StepLog | None, recorder: Recorder | None) -> None:
-    if recorder:
-        recorder.write()
-    if log:
-        log.flush()
+def _write(policy: LivePolicy, log: StepLog | None, recorder: Recorder | None) -> None:
+    """Each of them, whatever becomes of the other."""
+    for kind, write in (
+        ("record", recorder.write if recorder else None),
+        ("log", log.flush if log else None),
+    ):
+        try:
+            if write:
+                write()
+        except Exception as error:
+            policy.fault(kind, repr(error))

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -53,12 +53,19 @@ class LiveSettings:
             value = getattr(self, name)
             if isinstance(value, str | Mapping):
                 object.__setattr__(self, name, make(value))
+            elif not hasattr(value, "name"):
+                raise ComponentError(
+                    f"{name} must be written as name:key=value,… or as a mapping, got {value!r}"
+                )
         for name in ("log", "record", "history", "rl_step_file"):
             value = getattr(self, name)
             if value is not None:
                 if not isinstance(value, str | Path) or not str(value):
                     raise ComponentError(f"{name} must be a path, got {value!r}")
-                object.__setattr__(self, name, Path(value).expanduser())
+                try:
+                    object.__setattr__(self, name, Path(value).expanduser())
+                except RuntimeError as error:
+                    raise ComponentError(f"{name}: {value}: {error}") from None
         if not isinstance(self.coupled, bool):
             raise ComponentError(f"coupled must be true or false, got {self.coupled!r}")
         k = self.longest_draft
@@ -96,21 +103,14 @@ class LiveSettings:
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> LiveSettings:
         """From a mapping with the keys of a policy file. Raises ComponentError."""
+        if not isinstance(values, Mapping):
+            raise ComponentError(f"a policy is a mapping of {', '.join(KEYS)}; got {values!r}")
         for key in values:
             if key not in KEYS:
                 near = difflib.get_close_matches(str(key), KEYS, n=1)
                 hint = f"did you mean '{near[0]}'?" if near else f"known: {', '.join(KEYS)}"
                 raise ComponentError(f"unknown key '{key}' of a policy; {hint}")
         return cls(**values)
-
-    def for_replica(self, rank: int) -> LiveSettings:
-        """The same with folders of its own, for one of several data-parallel engines."""
-        folders = {
-            name: getattr(self, name) / f"replica-{rank}"
-            for name in ("log", "record")
-            if getattr(self, name)
-        }
-        return replace(self, **folders)
 
     def to_dict(self) -> dict[str, Any]:
         """The mapping that `of` takes back; JSON types only."""

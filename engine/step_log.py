@@ -1,9 +1,9 @@
 """What the engine did, forward by forward: a folder of Parquet parts.
 
 Each part is written under a temporary name and renamed, so that after a crash everything up to the
-last flush can be read. Memory holds at most `ROWS` forwards. `forwards-*.parquet` has one row per
-forward, `requests-*.parquet` one per finished request; a request is known by its number, in order
-of arrival.
+last flush can be read. Memory holds `ROWS` forwards, and `KEPT` where they cannot be written.
+`forwards-*.parquet` has one row per forward, `requests-*.parquet` one per finished request; a
+request is known by its number, in order of arrival.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import json
 import os
 import secrets
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +21,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ..traces.schema import TraceError
+from .own_folder import own_folder
 
 ROWS = 4096
+KEPT = 8 * ROWS
 FLUSH_S = 10.0
 METADATA_KEY = b"longtail.steps"
 
@@ -71,76 +73,107 @@ REQUESTS = pa.schema(
 
 
 class StepLog:
-    """Writes a step log to a new or empty folder; `append` and `finish` take rows by column name.
+    """Writes a step log to a folder of its own in `base`; rows are in the order of the schemas.
 
-    Raises TraceError where the folder cannot be used.
+    Raises TraceError where none can be made.
     """
 
-    def __init__(self, folder: Path, metadata: Mapping[str, Any]) -> None:
-        self.folder = folder
+    def __init__(self, base: Path, metadata: Mapping[str, Any]) -> None:
+        self.folder = own_folder(base)
         self._metadata = {METADATA_KEY: json.dumps(metadata, sort_keys=True).encode()}
         self._rows: dict[str, list[tuple]] = {"forwards": [], "requests": []}
-        self._parts = 0
+        self._parts = {"forwards": 0, "requests": 0}
+        self._due = ROWS  # forwards at which they are written
         self._flushed = time.monotonic()
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            occupied = any(folder.iterdir())
-        except OSError as error:
-            raise TraceError(
-                f"cannot keep a step log here ({error.strerror})",
-                file=folder,
-                remedy="name a folder that you may write to",
-            ) from None
-        if occupied:
-            raise TraceError(
-                "the step log's folder is not empty", file=folder, remedy="name a new folder"
-            )
 
     def forward(self, row: tuple) -> None:
         """One forward, in the order of `FORWARDS`."""
         rows = self._rows["forwards"]
         rows.append(row)
-        if len(rows) >= ROWS or time.monotonic() - self._flushed > FLUSH_S:
+        if len(rows) >= self._due or self.age_s > FLUSH_S:
             self.flush()
 
     def request(self, row: tuple) -> None:
         """One finished request, in the order of `REQUESTS`."""
         self._rows["requests"].append(row)
 
+    @property
+    def age_s(self) -> float:
+        """Seconds since the last attempt to write."""
+        return time.monotonic() - self._flushed
+
     def flush(self) -> None:
-        """Write what is pending as one part of each kind."""
-        for kind, schema in (("forwards", FORWARDS), ("requests", REQUESTS)):
-            rows, self._rows[kind] = self._rows[kind], []
-            if rows:
-                columns = list(zip(*rows, strict=True))
-                arrays = [pa.array(c, f.type) for c, f in zip(columns, schema, strict=True)]
-                table = pa.Table.from_arrays(arrays, schema=schema)
-                path = self.folder / f"{kind}-{self._parts:06d}.parquet"
-                hidden = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
-                pq.write_table(
-                    table.replace_schema_metadata(self._metadata), hidden, compression="zstd"
-                )
-                os.replace(hidden, path)
-        self._parts += 1
+        """Write what is pending as one part of each kind. Raises OSError where it cannot; it is
+        kept then, the latest `KEPT` rows of it, and tried again after as many rows or seconds. A
+        row that no part can hold is dropped, and an ArrowException or OverflowError says so.
+        """
         self._flushed = time.monotonic()
+        for rows in self._rows.values():
+            del rows[:-KEPT]
+        self._due = len(self._rows["forwards"]) + ROWS
+        for kind, schema in (("forwards", FORWARDS), ("requests", REQUESTS)):
+            rows = self._rows[kind]
+            if not rows:
+                continue
+            try:
+                table = _table(rows, schema)
+            except Exception:
+                sound = [row for row in rows if _fits(row, schema)]
+                if len(sound) < len(rows):
+                    rows[:] = sound
+                    self.flush()
+                raise
+            path = self.folder / f"{kind}-{self._parts[kind]:06d}.parquet"
+            hidden = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+            pq.write_table(
+                table.replace_schema_metadata(self._metadata), hidden, compression="zstd"
+            )
+            os.replace(hidden, path)
+            rows.clear()
+            self._parts[kind] += 1
+        self._due = ROWS
+
+
+def _table(rows: Sequence[tuple], schema: pa.Schema) -> pa.Table:
+    columns = zip(*rows, strict=True)
+    arrays = [pa.array(c, f.type) for c, f in zip(columns, schema, strict=True)]
+    return pa.Table.from_arrays(arrays, schema=schema)
+
+
+def _fits(row: tuple, schema: pa.Schema) -> bool:
+    try:
+        _table([row], schema)
+    except Exception:
+        return False
+    return True
 
 
 def read_step_log(folder: Path, kind: str = "forwards") -> pd.DataFrame:
     """The whole log as it was written, `kind` forwards or requests; lists become numpy arrays.
 
-    `attrs["run"]` holds the run's metadata. Raises TraceError where there is no step log.
+    folder: an engine's, or one that holds one engine's. `attrs["run"]` holds the run's metadata.
+    Raises TraceError where there is no step log, or more than one.
     """
-    parts = sorted(folder.glob(f"{kind}-*.parquet")) if folder.is_dir() else []
+    parts = sorted(folder.glob(f"{kind}-*.parquet")) or sorted(folder.glob(f"*/{kind}-*.parquet"))
+    engines = sorted({part.parent.name for part in parts})
+    if len(engines) > 1:
+        raise TraceError(
+            f"the step logs of {len(engines)} engines",
+            file=folder,
+            remedy=f"name one of them, such as {folder / engines[-1]}",
+        )
     if not parts:
         raise TraceError(
             "no step log", file=folder, remedy="name a folder that `longtail run` has written"
         )
     try:
         tables = [pq.read_table(part) for part in parts]
-    except (pa.ArrowException, OSError) as error:
+        frame = pa.concat_tables(tables).to_pandas()
+        frame.attrs["run"] = json.loads((tables[0].schema.metadata or {})[METADATA_KEY])
+    except (pa.ArrowException, OSError, KeyError, ValueError, TypeError) as error:
         raise TraceError(
-            f"a part of the step log is damaged ({error})", file=folder, remedy="run again"
+            f"a part of the step log is damaged or something else ({error})",
+            file=folder,
+            remedy="run again",
         ) from None
-    frame = pa.concat_tables(tables).to_pandas()
-    frame.attrs["run"] = json.loads(tables[0].schema.metadata[METADATA_KEY])
     return frame

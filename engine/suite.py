@@ -7,6 +7,7 @@ is not lost; every job's folder is whole or absent. The same suite at toy size r
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -71,15 +72,22 @@ def suite_jobs(suite: Suite, traces: Sequence[Path], folder: Path) -> list[Job]:
     """The suite's jobs, the most telling ones first; writes the batches to `folder / "traces"`.
 
     Of each trace the last RL step that has enough rollouts is replayed, the ones before it are
-    history. Batches that a trace has not enough rollouts for are left out. Raises TraceError where
-    nothing is left.
+    history. Batches that a trace has not enough rollouts for are left out. Raises TraceError for a
+    lengths-only trace, and where nothing is left.
     """
-    (folder / "traces").mkdir(parents=True, exist_ok=True)
+    opened = [open_trace(path) for path in traces]
+    for trace in opened:
+        if not trace.has_tokens:
+            raise TraceError(
+                "a lengths-only trace has nothing to replay",
+                file=trace.path,
+                remedy="import the rollouts with their text or token ids",
+            )
     batches = [
-        (batch, path.stem, *cut)
+        (batch, label, *cut)
         for batch in suite.batches
-        for path in traces
-        if (cut := _batch(open_trace(path), batch, suite.longest, folder / "traces"))
+        for label, trace in zip(_labels(traces), opened, strict=True)
+        if (cut := _batch(trace, batch, suite.longest, folder.absolute() / "traces"))
     ]
     if not batches:
         raise TraceError(
@@ -89,6 +97,20 @@ def suite_jobs(suite: Suite, traces: Sequence[Path], folder: Path) -> list[Job]:
             "output tokens in an RL step",
         )
     return list(_jobs(suite, batches))
+
+
+def _labels(traces: Sequence[Path]) -> list[str]:
+    """The traces' names; of equal ones, with what tells them apart."""
+    names = [path.stem for path in traces]
+    return [
+        name if names.count(name) == 1 else f"{name}.{_digest(path)}"
+        for name, path in zip(names, traces, strict=True)
+    ]
+
+
+def _digest(path: Path, *more: object) -> str:
+    """Of a trace's content, and of what was asked of it."""
+    return hashlib.blake2b(path.read_bytes() + repr(more).encode(), digest_size=4).hexdigest()
 
 
 def _jobs(suite: Suite, batches: Sequence[tuple[int, str, Path, int]]) -> Iterable[Job]:
@@ -116,10 +138,14 @@ def _batch(trace: Trace, batch: int, longest: int, folder: Path) -> tuple[Path, 
         rows = np.flatnonzero(lengths.rl_step == rl_step)
         if len(rows) < batch:
             continue
-        path = folder / f"{trace.path.stem}-{batch}.parquet"
+        digest = _digest(trace.path, longest)
+        path = folder / f"{trace.path.stem}-{batch}.{digest}.parquet"
         if not path.exists():
-            order = np.lexsort((lengths.prompt[rows], lengths.sample[rows]))
-            chosen = rows[order[:batch]]
+            folder.mkdir(parents=True, exist_ok=True)
+            rows = rows[np.lexsort((lengths.sample[rows], lengths.prompt[rows]))]
+            prompt = lengths.prompt[rows]
+            nth = np.arange(len(rows)) - np.searchsorted(prompt, prompt)  # of its prompt's
+            chosen = rows[np.argsort(nth, kind="stable")[:batch]]
             earlier = lengths.rl_step < rl_step
             earlier &= np.isin(lengths.prompt, lengths.prompt[chosen])
             keys = {

@@ -198,12 +198,16 @@ def _convert(value: Any, field: dataclasses.Field, where: str) -> Any:
 
 def _text(value: Any) -> str:
     if isinstance(value, tuple):
-        return "/".join(f"{item:.12g}" for item in value)
+        short = [f"{item:.12g}" for item in value]
+        return "/".join(
+            text if float(text) == item else repr(item)
+            for text, item in zip(short, value, strict=True)
+        )
     if isinstance(value, bool):
         return str(value).lower()
     return f"{value!r}" if isinstance(value, float) else str(value)
 
 
-def _nearest(word: str, known: Any) -> str:
-    close = difflib.get_close_matches(word, list(known), n=1)
+def _nearest(word: object, known: Any) -> str:
+    close = difflib.get_close_matches(str(word), list(known), n=1)
     return f" (did you mean '{close[0]}'?)" if close else ""

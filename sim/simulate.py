@@ -193,7 +193,7 @@ def simulate_steps(
     results = []
     for step in rl_steps:
         rows = workload.rows(step)
-        past = workload.past(step, profile) if setup.budget.uses_past else ()
+        past = workload.past(step, profile) if setup.budget.past_steps != 0 else ()
         part = profile.part(rows.start, rows.stop)
         requests = workload.requests(step)
         results.append(_run(requests, part, setup, step, longest, past=past, log=log))

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
 from fnmatch import fnmatchcase
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -15,6 +16,7 @@ from .store import Trace, open_trace
 from .writer import TraceWriter
 
 KEY = ("rl_step", "prompt_id", "sample")
+PART_OF = "rollouts of"  # in the note of a selection
 
 
 def select_rollouts(
@@ -37,7 +39,8 @@ def select_rollouts(
     if longest is not None:
         lengths = lengths.select(lengths.output_len <= longest)
     match = [i for i, name in enumerate(trace.prompt_ids) if fnmatchcase(name, prompt)]
-    here = [i for i in match if i in set(lengths.prompt.tolist())]
+    present = set(lengths.prompt.tolist())
+    here = [i for i in match if i in present]
     lengths = lengths.select(np.isin(lengths.prompt, here[:prompts]))
     wanted = set()
     seen: dict[tuple[int, int], int] = {}
@@ -53,36 +56,68 @@ def select_rollouts(
 
 def write_selection(trace: Trace, output: str | Path, wanted: set[tuple[int, str, int]]) -> int:
     """Write the rollouts with the given keys as a trace; how many. Raises TraceError for none."""
-    if not wanted:
+    count = sum(key in wanted for key in _keys(trace))
+    if not count:
         raise TraceError("no rollout is selected", file=trace.path, remedy="widen the selection")
-    note = f"{len(wanted)} of {trace.n_rollouts} rollouts of {trace.path.name}"
+    note = f"{count} of {trace.n_rollouts} {PART_OF} {trace.path.name}"
     with TraceWriter(output, replace(trace.meta, notes=(*trace.meta.notes, note))) as writer:
         for _, table in trace.groups():
-            keys = zip(*(table.column(name).to_pylist() for name in KEY), strict=True)
-            writer.write(table.filter(pa.array([key in wanted for key in keys])))
-    return len(wanted)
+            part = table.filter(pa.array([key in wanted for key in _keys_of(table)]))
+            writer.write(part.select(SCHEMA.names).cast(SCHEMA))
+    return count
+
+
+def _keys(trace: Trace) -> Iterator[tuple[int, str, int]]:
+    """The key of each rollout, in the file's order."""
+    for _, table in trace.groups(list(KEY)):
+        yield from _keys_of(table)
+
+
+def _keys_of(table: pa.Table) -> Iterator[tuple[int, str, int]]:
+    return zip(*(table.column(name).to_pylist() for name in KEY), strict=True)
+
+
+def traces_in(folder: Path) -> list[Path]:
+    """The Parquet files anywhere in a folder, without those that are still being written."""
+    return sorted(p for p in folder.rglob("*.parquet") if not p.name.startswith("."))
 
 
 def join_traces(paths: Sequence[Path], output: str | Path) -> int:
-    """Write the rollouts of several traces as one; folders stand for the traces in them.
+    """Write the rollouts of several traces as one; folders stand for the traces anywhere in them.
 
     The metadata are the first one's. Raises TraceError where they do not belong together (another
-    tokenizer, vocabulary or origin) or a rollout appears twice.
+    model, tokenizer, vocabulary or origin) or a rollout appears twice.
     """
-    files = [f for p in paths for f in (sorted(p.glob("*.parquet")) if p.is_dir() else [p])]
+    files = [f for p in paths for f in (traces_in(p) if p.is_dir() else [p])]
     if not files:
         raise TraceError("no traces here", file=paths[0], remedy="name traces, or folders of them")
     traces = [open_trace(file) for file in files]
     first = traces[0].meta
     for trace in traces[1:]:
-        for what in ("origin", "tokenizer", "vocab_size", "end_token_id"):
+        for what in ("origin", "model", "tokenizer", "vocab_size", "end_token_id"):
             if getattr(trace.meta, what) != getattr(first, what):
                 raise TraceError(
                     f"{what} is {getattr(trace.meta, what)!r}, not {getattr(first, what)!r}",
                     file=trace.path,
                     remedy="join traces of one model",
                 )
-    with TraceWriter(output, replace(first, sampling=_sampling(t.meta for t in traces))) as writer:
+    owner: dict[tuple[int, str, int], Path] = {}
+    for trace in traces:
+        for key in _keys(trace):
+            if key in owner:
+                raise TraceError(
+                    f"rollout (RL step {key[0]}, prompt {key[1]!r}, sample {key[2]}) is also in "
+                    f"{owner[key]}",
+                    file=trace.path,
+                    remedy="join each rollout once",
+                )
+            owner[key] = trace.path
+    whole = replace(
+        first,
+        sampling=_sampling(trace.meta for trace in traces),
+        notes=tuple(note for note in first.notes if f" {PART_OF} " not in note),
+    )
+    with TraceWriter(output, whole) as writer:
         for trace in traces:
             for _, table in trace.groups():
                 writer.write(table.select(SCHEMA.names).cast(SCHEMA))
@@ -96,4 +131,11 @@ def _sampling(metas: Iterable[TraceMeta]) -> dict[str, object]:
         for name, value in meta.sampling.items():
             known = values.setdefault(name, [])
             known += [v for v in (value if isinstance(value, list) else [value]) if v not in known]
-    return {name: v[0] if len(v) == 1 else sorted(v, key=str) for name, v in values.items()}
+    return {name: v[0] if len(v) == 1 else in_order(v) for name, v in values.items()}
+
+
+def in_order(values: Iterable[Any]) -> list[Any]:
+    """Values that differ: numbers by size, then everything else by its text."""
+    return sorted(
+        values, key=lambda v: (0, v, "") if isinstance(v, int | float) else (1, 0, str(v))
+    )

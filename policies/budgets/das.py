@@ -56,7 +56,6 @@ class Das:
     name: ClassVar[str] = "das"
     source: ClassVar[str] = "DAS, arXiv 2511.13841 §4.2, eq. 1-9 and length classes"
     rule: ClassVar[Any] = staticmethod(_rule)
-    uses_past: ClassVar[bool] = True
 
     form: str = option("corrected", "solution of eq. 6", choices=FORMS)
     short: float = option(
@@ -71,6 +70,11 @@ class Das:
     def __post_init__(self) -> None:
         if (self.short > 1) == (self.long > 1) and self.long < self.short:
             raise ValueError(f"long={self.long} is below short={self.short}")
+
+    @property
+    def past_steps(self) -> int | None:
+        """RL steps looked back on."""
+        return self.window or None
 
     def plan(self, view: StepView) -> Plan:
         """Classes, upgrade lengths and rates for this RL step."""

@@ -25,7 +25,7 @@ class Fixed:
     name: ClassVar[str] = "fixed"
     source: ClassVar[str] = "vLLM's num_speculative_tokens"
     rule: ClassVar[Any] = staticmethod(_rule)
-    uses_past: ClassVar[bool] = False
+    past_steps: ClassVar[int | None] = 0
 
     k: int = option(
         8, "draft tokens per request and forward", low=0, high=128, unit="tokens", always=True

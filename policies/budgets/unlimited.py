@@ -18,7 +18,7 @@ class Unlimited:
     name: ClassVar[str] = "unlimited"
     source: ClassVar[str] = "DAS, arXiv 2511.13841 §5, Fig. 12"
     rule: ClassVar[Any] = staticmethod(Fixed.rule)
-    uses_past: ClassVar[bool] = False
+    past_steps: ClassVar[int | None] = 0
 
     k: int = option(128, "longest draft that is verified", low=0, high=128, unit="tokens")
 

@@ -29,6 +29,9 @@ def make_latency(spec: str | Mapping[str, Any]) -> Any:
 
     Raises ComponentError for an unknown name or option.
     """
+    if isinstance(spec, Mapping) and spec.get("name") in PRESETS:
+        options = ",".join(f"{key}={value}" for key, value in spec.items() if key != "name")
+        spec = f"{spec['name']}:{options}" if options else str(spec["name"])
     if isinstance(spec, str):
         name, _, options = spec.partition(":")
         if name in PRESETS:

@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import Any
 
 import longtail
-from longtail.engine.job import Generate, Job, Replay, execute, read_summary
+from longtail.engine.execute import execute
+from longtail.engine.job import Generate, Job, Replay, read_summary
 from longtail.engine.policies import parse_policy
 from longtail.engine.prompts import read_prompts
 from longtail.engine.step_log import read_step_log

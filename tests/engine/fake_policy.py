@@ -73,10 +73,10 @@ class FakeBudget:
     """Grants `grant` to everybody, or what it is told; raises in `bad`."""
 
     name = "fake"
-    uses_past = False
+    past_steps: int | None = 0
 
-    def __init__(self, grant: int = 4, bad: str = "", uses_past: bool = False) -> None:
-        self.grant, self.bad, self.uses_past = grant, bad, uses_past
+    def __init__(self, grant: int = 4, bad: str = "", past_steps: int | None = 0) -> None:
+        self.grant, self.bad, self.past_steps = grant, bad, past_steps
         self.views: list[StepView] = []
 
     def plan(self, view: StepView) -> Plan:

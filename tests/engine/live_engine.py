@@ -14,7 +14,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from longtail.engine.job import core
+from longtail.engine.execute import core
 from longtail.engine.settings import LiveSettings
 from longtail.engine.step_log import read_step_log
 from longtail.engine.tiny.task import draw_prompt_set, write_solution

@@ -6,15 +6,18 @@ prefix caching. What was verified is held against what the policy proposed, forw
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, ClassVar
 
+import numpy as np
 import pytest
 from live_engine import (
     DRAFTING,
+    LONGEST_DRAFT,
     MODEL_LEN,
     POLICIES,
     Log,
@@ -29,6 +32,7 @@ from live_engine import (
     settings_of,
 )
 
+from longtail.engine.settings import LiveSettings
 from longtail.policies.components import DRAFTERS
 from longtail.traces.store import open_trace
 
@@ -128,6 +132,63 @@ def test_a_storm_changes_nobodys_text(
     assert recorded(tmp_path, 0) == sorted(text for text, _ in served if text)
 
 
+@dataclass(frozen=True)
+class Faulty:
+    """Drafts that are often right, from a drafter that goes wrong in every fifth call."""
+
+    how: str
+    name: ClassVar[str] = "faulty"
+    longest_draft: ClassVar[int] = LONGEST_DRAFT
+    history_steps: ClassVar[int] = 0
+
+    def live(self) -> FaultyLive:
+        return FaultyLive(self.how, DRAFTERS.make(f"ngram:k={LONGEST_DRAFT}").live())
+
+
+class FaultyLive:
+    def __init__(self, how: str, sound: Any) -> None:
+        self.how, self.sound, self.calls = how, sound, Counter[str]()
+
+    def __getattr__(self, method: str) -> Any:
+        def call(*args: Any, **kwargs: Any) -> Any:
+            self.calls[method] += 1
+            amiss = self.calls[method] % 5 == 0
+            if amiss and self.how == method:
+                raise RuntimeError("broken")
+            made = getattr(self.sound, method)(*args, **kwargs)
+            if method != "draft" or not amiss:
+                return made
+            if self.how == "junk":
+                return [[*draft[:1].tolist(), -5, 10**12] for draft in made]
+            if self.how == "nonsense":
+                return [None, "draft", [0.5], {3: 4}][: len(made)]
+            return [np.zeros(1000, np.int32)] * len(made) if self.how == "length" else made
+
+        return call
+
+
+@pytest.mark.parametrize("busy", ["cached"], indirect=True)
+@pytest.mark.parametrize(
+    "how", ["start_step", "begin", "extend", "draft", "finish", "junk", "nonsense", "length"]
+)
+def test_a_faulty_drafter_changes_nobodys_text(
+    busy: Any, plain: SimpleNamespace, how: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    busy.reset_prefix_cache()
+    told = LiveSettings(Faulty(how), "unlimited", log=tmp_path / "steps")
+    scheduler_of(busy).begin_session(told)
+    witness = Witness(busy)
+    for rl_step in range(1, 6 if how == "start_step" else 2):
+        busy.collective_rpc("longtail_start_step", args=(rl_step,))
+    with caplog.at_level("WARNING", logger="vllm"):
+        assert generate(busy, CROWD) == plain.crowd
+    log = Log.of(busy)
+    log.check(witness, room=512)
+    (stats,) = busy.collective_rpc("longtail_stats")
+    assert list(stats["faults"]) == ["draft" if how == "nonsense" else how]
+    assert sum("said once" in line for line in caplog.text.splitlines()) <= 1
+
+
 @pytest.mark.parametrize("busy", ["cached"], indirect=True)
 def test_coupled_samples_are_the_same_under_every_policy(busy: Any, tmp_path: Path) -> None:
     """At temperature 0.8, without speculation and with, in the order of the registries."""
@@ -178,6 +239,7 @@ def test_without_drafts_vllm_may_run_ahead(
 
 def recorded(folder: Path, number: int) -> list[list[int]]:
     """The texts of a recorded file, in their own order."""
-    trace = open_trace(folder / "rollouts" / f"rollouts-{number:06d}.parquet")
+    (own,) = (folder / "rollouts").iterdir()
+    trace = open_trace(own / f"rollouts-{number:06d}.parquet")
     tokens = trace.tokens()
     return sorted(tokens.output(i).tolist() for i in range(trace.n_rollouts))

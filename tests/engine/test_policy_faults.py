@@ -181,7 +181,7 @@ def test_nobody_inherits_a_row_where_a_plan_fails() -> None:
 
 
 def test_a_profile_that_raises_is_a_fault_and_the_past_is_empty() -> None:
-    budget = FakeBudget(uses_past=True)
+    budget = FakeBudget(past_steps=None)
     bench = Bench(budget=budget)
     bench.prefill("a")
     bench.leave("a")
