@@ -17,7 +17,7 @@ import numpy as np
 
 from ..policies.batch import MAX_DRAFT, NO_CAP
 from ..traces.store import open_trace
-from .job import Generate, Job, Replay, highest_token, replayed_steps
+from .job import Generate, Job, Replay, replayed_steps, trace_vocabulary
 from .models import SHAPES, dummy_model, shape_model
 from .settings import LiveSettings
 
@@ -133,8 +133,7 @@ def resolve_model(job: Job, folder: Path) -> tuple[Path, dict[str, Any]]:
         return tiny_llama_cached(), {}
     if job.model == "dummy":
         assert isinstance(job.work, Replay)  # Job.check
-        trace = open_trace(job.work.trace)
-        size = trace.meta.vocab_size or highest_token(trace) + 1
+        size = trace_vocabulary(open_trace(job.work.trace))
         return dummy_model(folder / ".model", vocab_size=size, max_position=1 << 20), DUMMY
     if job.model in SHAPES:
         return shape_model(folder / ".model", job.model), DUMMY

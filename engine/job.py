@@ -67,8 +67,10 @@ class Job:
         """Equal where one engine can run both jobs."""
         drafts = LiveSettings.of(self.policy).k > 0
         replay = isinstance(self.work, Replay)
-        trace = self.work.trace if isinstance(self.work, Replay) and self.model == "dummy" else ""
-        return json.dumps([self.model, self.engine, drafts, replay, trace], sort_keys=True)
+        size = None  # a dummy model has the vocabulary of what is replayed
+        if isinstance(self.work, Replay) and self.model == "dummy":
+            size = trace_vocabulary(open_trace(self.work.trace))
+        return json.dumps([self.model, self.engine, drafts, replay, size], sort_keys=True)
 
     def check(self) -> None:
         """Raise TraceError for what can be seen to be wrong before an engine starts."""
@@ -214,6 +216,11 @@ def vocabulary(model: str) -> int | None:
     except (ValueError, AttributeError):
         raise TraceError("no JSON object", file=config, remedy="give the model's own") from None
     return None if size is None else int(size)  # some keep it in a part of the configuration
+
+
+def trace_vocabulary(trace: Trace) -> int:
+    """How many tokens the model of a trace had, as far as is known."""
+    return trace.meta.vocab_size or highest_token(trace) + 1
 
 
 def highest_token(trace: Trace) -> int:

@@ -128,15 +128,17 @@ def test_a_job_can_be_written_down(job: Job) -> None:
     assert again == job and again.to_json() == job.to_json()
 
 
-def test_one_engine_runs_what_it_can() -> None:
-    plain = of("none", Replay("a"))
-    drafting = of("suffix/das", Replay("a"))
-    assert drafting.engine_key == of("ngram:k=2", Replay("a", [3], 9)).engine_key
+def test_one_engine_runs_what_it_can(tmp_path: Path) -> None:
+    a, same = (str(write(tmp_path / f"{name}.parquet", ROLLOUTS)) for name in ("a", "same"))
+    b = str(write(tmp_path / "b.parquet", [Rollout(0, 0, [1], [99])]))
+    plain = of("none", Replay(a))
+    drafting = of("suffix/das", Replay(a))
+    assert drafting.engine_key == of("ngram:k=2", Replay(same, [3], 9)).engine_key
     others = [
         plain,  # has no speculation
         replace(drafting, model="tiny"),
         replace(drafting, engine={"max_num_seqs": 1}),
-        replace(drafting, work=Replay("b")),  # a dummy has its trace's vocabulary
+        replace(drafting, work=Replay(b)),  # a dummy has its trace's vocabulary
         replace(drafting, work=Generate([], [])),
     ]
     assert len({job.engine_key for job in (drafting, *others)}) == 1 + len(others)
