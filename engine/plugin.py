@@ -27,11 +27,13 @@ ASYNC_SCHEDULER = "longtail.engine.scheduler.LongtailAsyncScheduler"
 
 def register() -> None:
     """vLLM's entry point; may be called more than once."""
+    from vllm.config import VllmConfig
     from vllm.engine.arg_utils import EngineArgs
     from vllm.v1.worker.worker_base import WorkerWrapperBase
 
     _wrap(EngineArgs, "create_engine_config", _configured)
     _wrap(WorkerWrapperBase, "init_device", _equipped)
+    _wrap(VllmConfig, "compute_hash", _without_policy)
 
 
 def asked_for(args: Any) -> LiveSettings | None:
@@ -137,6 +139,23 @@ def _equipped(original: Callable[..., Any]) -> Callable[..., Any]:
         return result
 
     return init_device
+
+
+def _without_policy(original: Callable[..., str]) -> Callable[..., str]:
+    """A policy does not change what is compiled: with another one nothing is compiled anew."""
+
+    @functools.wraps(original)
+    def compute_hash(self: Any) -> str:
+        whole = self.additional_config
+        if not isinstance(whole, dict) or "longtail" not in whole:
+            return original(self)
+        self.additional_config = {k: v for k, v in whole.items() if k != "longtail"}
+        try:
+            return original(self)
+        finally:
+            self.additional_config = whole
+
+    return compute_hash
 
 
 def _resolve(scheduler: str | type) -> Any:

@@ -1,24 +1,28 @@
 """What a policy costs in a live engine, beside vLLM's own suffix decoding in the same run.
 
 Recorded rollouts are replayed (RL steps in order, history growing), so that every method drafts for
-the same text; the tiny model then generates, for throughput. Ours counts everything that is not
-vLLM's: policy, drafting, indexing, bookkeeping and the log's row. vLLM's suffix method is timed
-around its `propose` alone.
+the same text; the tiny model then generates, for throughput. Timed like with like: of vLLM's
+suffix method its `propose`, which drafts and indexes; of ours the policy, which does the same and
+budgets, and besides everything in the scheduler that is not vLLM's (bookkeeping, the log's row).
 """
 
 from __future__ import annotations
 
 import importlib.util
+import os
 import shutil
 import statistics
 import tempfile
 import time
+import warnings
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import longtail
 from longtail.engine.execute import execute
 from longtail.engine.job import Generate, Job, Replay, read_summary
+from longtail.engine.live import LivePolicy
 from longtail.engine.policies import parse_policy
 from longtail.engine.prompts import read_prompts
 from longtail.engine.step_log import read_step_log
@@ -35,6 +39,8 @@ def main() -> None:
         print("\nvLLM is not installed: no live figures")
         return
     folder = Path(tempfile.mkdtemp(prefix="longtail-bench-"))
+    os.environ["VLLM_LOGGING_LEVEL"] = "ERROR"
+    warnings.simplefilter("ignore")
     try:
         overhead(folder)
         throughput(folder)
@@ -44,45 +50,56 @@ def main() -> None:
 
 def overhead(folder: Path) -> None:
     """Medians over the forwards of the last RL step in which the batch is still whole."""
-    print(f"\n{'replayed, us per request and forward':38} {'batch':>6} {'us':>7} {'gain':>6}")
+    title = "replayed, us per request and forward"
+    print(f"\n{title:38} {'batch':>6} {'us':>7} {'with log':>9} {'gain':>6}")
     for batch in BATCHES:
         path = folder / f"{batch}.parquet"
         select_rollouts(
             longtail.read_trace("sample"), path, rl_steps=STEPS, prompts=batch // 8, samples=8
         )
-        ours = {p: _ours(p, path, batch, folder) for p in POLICIES}
-        rival = _rival("vllm:suffix", path, batch, folder)
-        for name, (us, gain) in (*ours.items(), ("vllm:suffix (propose alone)", rival)):
-            print(f"{name:38} {batch:6} {us:7.2f} {gain:6.2f}")
-        print(f"  {rival[0] / ours[POLICIES[0]][0]:.1f}x vLLM's suffix method's speed")
+        from vllm.v1.spec_decode.suffix_decoding import SuffixDecodingProposer
+
+        rival, _, rival_gain = _timed_run(
+            "vllm:suffix", path, batch, folder, SuffixDecodingProposer, ("propose",)
+        )
+        print(f"{'vllm:suffix':38} {batch:6} {rival:7.2f} {'':9} {rival_gain:6.2f}")
+        for policy in POLICIES:
+            us, logged, gain = _timed_run(
+                policy, path, batch, folder, LivePolicy, ("propose", "gained")
+            )
+            row = f"{policy:38} {batch:6} {us:7.2f} {logged:9.2f} {gain:6.2f}"
+            print(f"{row} {rival / us:5.1f}x faster")
 
 
-def _ours(policy: str, trace: Path, batch: int, folder: Path) -> tuple[float, float]:
-    log = _run(policy, Replay(str(trace), STEPS), "dummy", folder)
-    full = _full(log, batch)
-    return float((full.draft_s / full.requests).median() * 1e6), _gain(full)
+def _timed_run(
+    policy: str, trace: Path, batch: int, folder: Path, owner: Any, methods: tuple[str, ...]
+) -> tuple[float, float, float]:
+    """Microseconds in these methods and in all of longtail, and tokens per request and forward."""
+    took: list[float] = []  # per call of the first method, with the others' until the next
 
+    def timed(original: Any, first: bool) -> Any:
+        def call(self: Any, *args: Any, **kwargs: Any) -> Any:
+            began = time.perf_counter()
+            result = original(self, *args, **kwargs)
+            if first:
+                took.append(0.0)
+            if took:
+                took[-1] += time.perf_counter() - began
+            return result
 
-def _rival(policy: str, trace: Path, batch: int, folder: Path) -> tuple[float, float]:
-    from vllm.v1.spec_decode.suffix_decoding import SuffixDecodingProposer
+        return call
 
-    original, took = SuffixDecodingProposer.propose, []
-
-    def timed(self: Any, *args: Any, **kwargs: Any) -> Any:
-        began = time.perf_counter()
-        result = original(self, *args, **kwargs)
-        took.append(time.perf_counter() - began)
-        return result
-
-    SuffixDecodingProposer.propose = timed
-    try:
+    with ExitStack() as stack:
+        for name in methods:
+            own = getattr(owner, name)
+            setattr(owner, name, timed(own, name == methods[0]))
+            stack.callback(setattr, owner, name, own)
         log = _run(policy, Replay(str(trace), STEPS), "dummy", folder)
-    finally:
-        SuffixDecodingProposer.propose = original
     took = took[-len(log) :]  # those of the warm-up are first
     full = _full(log, batch)
-    seconds = statistics.median(took[i] / n for i, n in zip(full.index, full.requests, strict=True))
-    return seconds * 1e6, _gain(full)
+    us = statistics.median(took[i] / n for i, n in zip(full.index, full.requests, strict=True))
+    logged = float((full.draft_s / full.requests).median())
+    return us * 1e6, logged * 1e6, _gain(full)
 
 
 def throughput(folder: Path) -> None:

@@ -180,6 +180,22 @@ def test_every_way_to_ask(
         assert told["drafter"] == "none" and config.speculative_config is None
 
 
+def test_what_is_compiled_does_not_depend_on_the_policy(arguments: Any) -> None:
+    """vLLM keeps what it compiled under a digest of its configuration."""
+
+    def digest(**more: Any) -> str:
+        config = configured(
+            arguments(additional_config={"longtail": {"drafter": "suffix", **more}})
+        )
+        found = config.compute_hash()
+        assert config.additional_config["longtail"]["drafter"].startswith("suffix")
+        return found
+
+    plain = digest()
+    assert digest(log="a/b") == digest(budget="das") == plain
+    assert digest(longest_draft=3) != plain  # which is verified
+
+
 def test_what_contradicts_a_policy_is_refused(
     arguments: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
