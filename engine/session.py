@@ -120,6 +120,8 @@ class Session:
     ) -> None:
         """A request was submitted; `cap` is its limit of output tokens."""
         given = self._check(arguments)
+        if not self._rollouts:
+            self.poll(at_once=True)  # what is told between RL steps holds from the first request on
         if "longtail_rl_step" in given:
             self._signalled = True
             if given["longtail_rl_step"] > self.policy.rl_step:
@@ -156,13 +158,13 @@ class Session:
         self._samples.forget(self.policy.rl_step - KNOWN_STEPS)
         self.flush()
 
-    def poll(self) -> None:
-        """Look at the file that tells the RL step, if there is one."""
+    def poll(self, at_once: bool = False) -> None:
+        """Look at the file that tells the RL step, if there is one: now and then, or at once."""
         path = self.settings.rl_step_file
         if path is None:
             return
         self._signalled = True
-        if self.now_s - self._polled_s < POLL_S:
+        if self.now_s - self._polled_s < POLL_S and not at_once:
             return
         self._polled_s = self.now_s
         try:

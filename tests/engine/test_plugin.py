@@ -183,17 +183,16 @@ def test_every_way_to_ask(
 def test_what_is_compiled_does_not_depend_on_the_policy(arguments: Any) -> None:
     """vLLM keeps what it compiled under a digest of its configuration."""
 
-    def digest(**more: Any) -> str:
-        config = configured(
-            arguments(additional_config={"longtail": {"drafter": "suffix", **more}})
-        )
+    def digest(others: dict[str, Any], **more: Any) -> str:
+        told = {"longtail": {"drafter": "suffix", **more}}
+        config = configured(arguments(additional_config={**others, **told}))
         found = config.compute_hash()
         assert config.additional_config["longtail"]["drafter"].startswith("suffix")
         return found
 
-    plain = digest()
-    assert digest(log="a/b") == digest(budget="das") == plain
-    assert digest(longest_draft=3) != plain  # which is verified
+    plain = digest({})
+    assert digest({}, log="a/b") == digest({}, budget="das") == plain
+    assert digest({"another plug-in's": 1}) != plain
 
 
 def test_what_contradicts_a_policy_is_refused(

@@ -145,6 +145,18 @@ def test_a_file_tells_the_rl_step(
     assert run.rl_step == 8
 
 
+def test_what_the_file_says_between_rl_steps_holds_from_the_first_request_on(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "step"
+    run = Run(rl_step_file=path)
+    for rl_step in range(1, 4):
+        path.write_text(str(rl_step))
+        os.utime(path, ns=(rl_step, rl_step))
+        run.rollout("a")
+        assert run.rl_step == rl_step
+
+
 WRONG = [
     ("rl_step", "3"), ("rl_step", 3.0), ("rl_step", None), ("sample", "0"), ("budget", [1]),
     ("budget", 2.5), ("cap", "9"), ("prompt_id", 1.5), ("prompt_id", None), ("coupled", "yes"),
