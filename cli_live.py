@@ -103,8 +103,8 @@ def run(
 ) -> None:
     """Run policies live in vLLM, on prompts (a trace's, or a JSONL file's) or on a replayed trace.
 
-    Runs that are in DIR already are not run again. Exit code 1 if a replay disagrees with the
-    simulator.
+    Runs that are in DIR already are not run again. One that fails does not stop the others. Exit
+    code 1 if one failed, or a replay disagrees with the simulator.
 
     \b
     longtail run sample --prompts 16 --samples 4 --rounds 2 --policy suffix/fixed:k=4 -o runs
@@ -113,7 +113,7 @@ def run(
     """
     _need_vllm()
     from .analysis.live import show_parity, show_runs
-    from .engine.job import Generate, Replay, run_jobs
+    from .engine.job import Generate, JobError, Replay, run_jobs
     from .engine.policies import parse_engine, parse_policy
     from .traces.sample import find_trace
 
@@ -146,17 +146,24 @@ def run(
         else:
             work = Generate(*_prompts(path, model, prompts), **sampling)
         jobs = [_job(p, work, model, parse_engine(engine)) for p in named]
-    summaries = run_jobs(
-        jobs,
-        folder,
-        limit_s=None if minutes is None else minutes * 60,
-        say=lambda line: click.echo(line, err=True),
-    )
+    failed = ""
+    try:
+        summaries = run_jobs(
+            jobs,
+            folder,
+            limit_s=None if minutes is None else minutes * 60,
+            say=lambda line: click.echo(line, err=True),
+        )
+    except JobError as error:
+        failed, summaries = str(error), error.summaries
     show_runs(jobs, summaries, folder)
     left = len(jobs) - len(summaries)
     if left:
         click.echo(f"{left} of {len(jobs)} runs are left: give the same command again")
-    if (replay or suite) and not show_parity(jobs, folder):
+    agrees = show_parity(jobs, folder) if replay or suite else True
+    if failed:
+        click.echo(f"error: {failed}", err=True)
+    if failed or not agrees:
         sys.exit(1)
 
 
@@ -185,7 +192,7 @@ def record_vllm(
     longtail record vllm prompts.jsonl --model MODEL --samples 8 --max-tokens 4096 -o T.parquet
     """
     _need_vllm()
-    from .engine.job import Generate, run_jobs
+    from .engine.job import Generate, JobError, run_jobs
     from .engine.policies import parse_engine, parse_policy
     from .traces.sample import find_trace
     from .traces.select import join_traces
@@ -194,7 +201,11 @@ def record_vllm(
     job = _job(parse_policy(policy, latency), work, model, parse_engine(engine))
     # Beside the output and not in a temporary folder: what took hours is not lost with the engine.
     folder = Path(f"{output}.part")
-    run_jobs([job], folder, say=lambda line: click.echo(line, err=True))
+    try:
+        run_jobs([job], folder, say=lambda line: click.echo(line, err=True))
+    except JobError as error:
+        click.echo(f"error: {error}\nwhat was recorded so far is in {folder}", err=True)
+        sys.exit(1)
     count = join_traces([folder / job.name / "rollouts"], output)
     shutil.rmtree(folder)
     click.echo(f"{output}: {count:,} rollouts")

@@ -27,34 +27,46 @@ DUMMY = {"load_format": "dummy"}
 def execute(jobs: Sequence[Job], folder: Path, room: int, left_s: float | None = None) -> None:
     """Run jobs that share an engine, in this process; a job's folder appears when it is whole.
 
-    room: the longest draft that the engine is started for, tokens.
+    room: the longest draft that the engine is started for, tokens. A job that fails does not keep
+    the others from being run; the first error is raised after them.
     """
     began = time.monotonic()
     settle_environment()
     engine = start_engine(jobs, folder, room)
-    scheduler = core(engine).scheduler
+    error: Exception | None = None
     try:
         warm_up(engine)
         for job in jobs:
             if left_s is not None and time.monotonic() - began > left_s:
                 break
-            part = folder / f".{job.name}.part"
-            shutil.rmtree(part, ignore_errors=True)
-            part.mkdir(parents=True)
-            (part / "job.json").write_text(job.to_json())
-            engine.reset_prefix_cache()
-            scheduler.begin_session(_settings(job, part))
-            if isinstance(job.work, Replay):
-                steps = list(_replay(engine, job.work))
-            else:
-                steps = list(_generate(engine, job.work))
-            summary = {"name": job.name, "steps": steps, **scheduler.longtail_stats()}
-            scheduler.begin_session(LiveSettings())
-            (part / "summary.json").write_text(json.dumps(summary, indent=1))
-            os.replace(part, folder / job.name)
+            try:
+                _execute(engine, job, folder)
+            except Exception as failed:
+                error = error or failed
+                print(f"{job.name}: {failed}", file=sys.stderr)
     finally:
         stop_engine(engine)
         shutil.rmtree(folder / ".model", ignore_errors=True)
+    if error:
+        raise error
+
+
+def _execute(engine: Any, job: Job, folder: Path) -> None:
+    scheduler = core(engine).scheduler
+    part = folder / f".{job.name}.part"
+    shutil.rmtree(part, ignore_errors=True)
+    part.mkdir(parents=True)
+    (part / "job.json").write_text(job.to_json())
+    engine.reset_prefix_cache()
+    scheduler.begin_session(_settings(job, part))
+    if isinstance(job.work, Replay):
+        steps = list(_replay(engine, job.work))
+    else:
+        steps = list(_generate(engine, job.work))
+    summary = {"name": job.name, "steps": steps, **scheduler.longtail_stats()}
+    scheduler.begin_session(LiveSettings())
+    (part / "summary.json").write_text(json.dumps(summary, indent=1))
+    os.replace(part, folder / job.name)
 
 
 def settle_environment() -> None:

@@ -111,6 +111,14 @@ class Job:
         return cls(**{**values, "work": {"replay": Replay, "generate": Generate}[kind](**work)})
 
 
+class JobError(RuntimeError):
+    """Some jobs failed; `summaries` are those of the others, by name."""
+
+    def __init__(self, failures: list[str], summaries: dict[str, dict[str, Any]]) -> None:
+        super().__init__("\n".join(failures))
+        self.summaries = summaries
+
+
 def run_jobs(
     jobs: Sequence[Job],
     folder: Path,
@@ -124,8 +132,8 @@ def run_jobs(
     Jobs that need the same engine share one. apart: each engine in a process of its own, so that
     nothing of it is left for the next. limit_s: no job begins after so many seconds; what is left
     is done by the next call. Raises TraceError, before any of them runs, for a job that cannot be
-    run or whose folder holds something else; RuntimeError with the engine's last words where one
-    fails.
+    run or whose folder holds something else; JobError, after the others have run, with the last
+    words of the engines that failed (the engine's own error where it is not apart).
     """
     end = time.monotonic() + limit_s if limit_s is not None else None
     jobs = list({job.name: job for job in jobs}.values())
@@ -145,22 +153,30 @@ def run_jobs(
         if not (folder / job.name).exists():
             engines.setdefault(key, []).append(job)
     make_folder(folder)
+    failures = []
     for key, group in engines.items():
         left_s = end - time.monotonic() if end else None
         if left_s is not None and left_s <= 0:
             break
         say(f"{', '.join(job.name for job in group)} …")
         if apart:
-            _run_apart(group, folder, room[key], left_s)
+            words = _run_apart(group, folder, room[key], left_s)
+            if words:
+                lost = [job.name for job in group if not (folder / job.name).exists()]
+                failures.append(f"{', '.join(lost)} failed; its last words:\n{words}")
         else:
             from .execute import execute
 
             execute(group, folder, room[key], left_s)
     done = [job.name for job in jobs if (folder / job.name).exists()]
-    return {name: read_summary(folder / name) for name in done}
+    summaries = {name: read_summary(folder / name) for name in done}
+    if failures:
+        raise JobError(failures, summaries)
+    return summaries
 
 
-def _run_apart(group: Sequence[Job], folder: Path, room: int, left_s: float | None) -> None:
+def _run_apart(group: Sequence[Job], folder: Path, room: int, left_s: float | None) -> str:
+    """Empty, or what an engine that failed said last."""
     orders = folder / f".{group[0].name}.jobs.json"
     texts = [job.to_json() for job in group]
     orders.write_text(json.dumps({"jobs": texts, "room": room, "left_s": left_s}))
@@ -169,8 +185,7 @@ def _run_apart(group: Sequence[Job], folder: Path, room: int, left_s: float | No
         done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     finally:
         orders.unlink()
-    if done.returncode:
-        raise RuntimeError(f"{group[0].name} failed; its last words:\n{done.stdout[-4000:]}")
+    return done.stdout[-4000:] if done.returncode else ""
 
 
 def read_summary(folder: Path) -> dict[str, Any]:

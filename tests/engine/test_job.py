@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from little_traces import Rollout, write
 
 from longtail.engine.execute import execute
-from longtail.engine.job import Generate, Job, Replay, read_summary, run_jobs
+from longtail.engine.job import Generate, Job, JobError, Replay, read_summary, run_jobs
 from longtail.engine.policies import parse_policy
 from longtail.policies.batch import MAX_DRAFT, NO_CAP
 from longtail.traces import TraceError
@@ -70,6 +70,7 @@ class FakeEngine:
         if not isinstance(params, list):
             return []  # to warm up
         if self.world.broken == len(self.world.asked):
+            self.world.broken = None
             raise RuntimeError("the device is lost")
         self.world.asked.append(([p["prompt_token_ids"] for p in prompts], params))
         texts = [p.extra_args.get("longtail_replay") or [(p.seed or 0) % 97] for p in params]
@@ -233,9 +234,19 @@ def test_a_run_that_fails_keeps_the_ones_before(world: World, trace: str, tmp_pa
     with pytest.raises(RuntimeError, match="the device is lost"):
         run(jobs, folder)
     assert left(folder) == [".ngram_k=9.part", "ngram_k=3"] and world.stopped == 1
-    world.broken = None
     assert list(run(jobs, folder)) == ["ngram_k=3", "ngram_k=9"]
     assert left(folder) == ["ngram_k=3", "ngram_k=9"] and len(world.asked) == 4 + 3
+
+
+def test_a_run_that_fails_does_not_stop_the_others(
+    world: World, trace: str, tmp_path: Path
+) -> None:
+    jobs = [of(p, Replay(trace)) for p in ("ngram:k=3", "suffix/das", "ngram:k=9")]
+    world.broken = 0
+    with pytest.raises(RuntimeError, match="the device is lost"):
+        run(jobs, tmp_path)
+    done = ["ngram_k=9", "suffix_das"]
+    assert [name for name in left(tmp_path) if (tmp_path / name / "job.json").exists()][1:] == done
 
 
 def test_a_replay_that_writes_something_else_is_no_replay(
@@ -271,8 +282,10 @@ def test_a_process_of_its_own_says_why_it_failed(
 ) -> None:
     (tmp_path / "vllm.py").write_text("raise ImportError('no engine today')")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    with pytest.raises(RuntimeError, match=r"(?s)none failed; its last words:.*no engine today"):
-        run_jobs([of("none", Replay(trace))], tmp_path / "runs", say=lambda line: None)
+    jobs, said = [of(p, Replay(trace)) for p in ("none", "ngram")], []
+    with pytest.raises(JobError, match=r"(?s)none failed; its last words:.*no engine today") as one:
+        run_jobs(jobs, tmp_path / "runs", say=said.append)
+    assert "ngram failed" in str(one.value) and one.value.summaries == {} and len(said) == 2
     assert left(tmp_path / "runs") == []
 
 
