@@ -262,16 +262,20 @@ def select(path: str, output: str, **choice: Any) -> None:
 
 @trace.command()
 @click.argument("paths", metavar="TRACE|FOLDER...", nargs=-1, required=True)
+@click.option(
+    "--renumber", is_flag=True, help="Samples of engines that did not know of each other."
+)
 @click.option("-o", "--output", required=True, help="The trace to write (Parquet).")
-def join(paths: tuple[str, ...], output: str) -> None:
-    """Put traces of one run together; a folder stands for the traces in it.
+def join(paths: tuple[str, ...], renumber: bool, output: str) -> None:
+    """Put traces of one run together; a folder stands for the traces anywhere in it.
 
     \b
     longtail trace join rollouts/ -o T.parquet
     """
     from .select import join_traces
 
-    click.echo(f"{output}: {join_traces([Path(p) for p in paths], output):,} rollouts")
+    count = join_traces([Path(p) for p in paths], output, renumber=renumber)
+    click.echo(f"{output}: {count:,} rollouts")
 
 
 def _options(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
 from fnmatch import fnmatchcase
@@ -82,11 +83,13 @@ def traces_in(folder: Path) -> list[Path]:
     return sorted(p for p in folder.rglob("*.parquet") if not p.name.startswith("."))
 
 
-def join_traces(paths: Sequence[Path], output: str | Path) -> int:
+def join_traces(paths: Sequence[Path], output: str | Path, *, renumber: bool = False) -> int:
     """Write the rollouts of several traces as one; folders stand for the traces anywhere in them.
 
-    The metadata are the first one's. Raises TraceError where they do not belong together (another
-    model, tokenizer, vocabulary or origin) or a rollout appears twice.
+    The metadata are the first one's. renumber: engines that did not know of each other gave the
+    same sample numbers; a rollout whose number is taken gets the next one of its prompt and RL
+    step. Raises TraceError where traces do not belong together (another model, tokenizer,
+    vocabulary or origin) or, if not renumbered, a rollout appears twice.
     """
     files = [f for p in paths for f in (traces_in(p) if p.is_dir() else [p])]
     if not files:
@@ -101,6 +104,34 @@ def join_traces(paths: Sequence[Path], output: str | Path) -> int:
                     file=trace.path,
                     remedy="join traces of one model",
                 )
+    if not renumber:
+        _refuse_repeats(traces)
+    whole = replace(
+        first,
+        sampling=_sampling(trace.meta for trace in traces),
+        notes=tuple(note for note in first.notes if f" {PART_OF} " not in note),
+    )
+    taken: set[tuple[int, str, int]] = set()
+    following: Counter[tuple[int, str]] = Counter()  # the next number to try
+    with TraceWriter(output, whole) as writer:
+        for trace in traces:
+            for _, table in trace.groups():
+                samples = []
+                for rl_step, prompt_id, sample in _keys_of(table):
+                    while (rl_step, prompt_id, sample) in taken:
+                        sample = following[rl_step, prompt_id]
+                        following[rl_step, prompt_id] += 1
+                    taken.add((rl_step, prompt_id, sample))
+                    samples.append(sample)
+                column = SCHEMA.get_field_index("sample")
+                part = table.select(SCHEMA.names).cast(SCHEMA)
+                writer.write(
+                    part.set_column(column, SCHEMA.field(column), pa.array(samples, pa.int32()))
+                )
+        return writer.n_rollouts
+
+
+def _refuse_repeats(traces: Sequence[Trace]) -> None:
     owner: dict[tuple[int, str, int], Path] = {}
     for trace in traces:
         for key in _keys(trace):
@@ -109,19 +140,10 @@ def join_traces(paths: Sequence[Path], output: str | Path) -> int:
                     f"rollout (RL step {key[0]}, prompt {key[1]!r}, sample {key[2]}) is also in "
                     f"{owner[key]}",
                     file=trace.path,
-                    remedy="join each rollout once",
+                    remedy="join each rollout once, or give --renumber if they are different "
+                    "rollouts of engines that did not know of each other",
                 )
             owner[key] = trace.path
-    whole = replace(
-        first,
-        sampling=_sampling(trace.meta for trace in traces),
-        notes=tuple(note for note in first.notes if f" {PART_OF} " not in note),
-    )
-    with TraceWriter(output, whole) as writer:
-        for trace in traces:
-            for _, table in trace.groups():
-                writer.write(table.select(SCHEMA.names).cast(SCHEMA))
-        return writer.n_rollouts
 
 
 def _sampling(metas: Iterable[TraceMeta]) -> dict[str, object]:

@@ -293,3 +293,34 @@ def test_words_that_are_no_rl_steps(text: str) -> None:
     for value in (text, [1, text]):
         with pytest.raises(click.BadParameter, match="is not a list of RL steps such"):
             Steps().convert(value, None, None)
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+    st.lists(
+        st.lists(
+            st.tuples(st.integers(0, 1), st.sampled_from("pq"), st.integers(0, 3)),
+            min_size=1,
+            max_size=6,
+            unique=True,
+        ),
+        min_size=1,
+        max_size=4,
+    )
+)
+def test_renumbered_nobody_is_lost_and_who_was_first_keeps_its_number(parts: list) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        paths = [
+            write(Path(folder) / f"{i}.parquet", [row(*key) for key in keys])
+            for i, keys in enumerate(parts)
+        ]
+        joined = Path(folder) / "o.parquet"
+        assert join_traces(paths, joined, renumber=True) == sum(map(len, parts))
+        found = [
+            tuple(line[name] for name in ("rl_step", "prompt_id", "sample"))
+            for line in pq.read_table(joined).to_pylist()
+        ]
+    assert len(set(found)) == len(found)
+    wanted = [key for keys in parts for key in keys]
+    assert [key[:2] for key in found] == [key[:2] for key in wanted]
+    assert found[: len(parts[0])] == parts[0]
