@@ -13,10 +13,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from .sim.simulate import Result
     from .traces.store import Trace
 
-__all__ = ["read_trace", "sample_path", "simulate", "sweep"]
+__all__ = ["read_step_log", "read_trace", "sample_path", "simulate", "sweep"]
 
 
 def read_trace(path: str | Path) -> Trace:
@@ -24,6 +26,16 @@ def read_trace(path: str | Path) -> Trace:
     from .traces import find_trace, open_trace
 
     return open_trace(find_trace(path))
+
+
+def read_step_log(folder: str | Path, kind: str = "forwards") -> pd.DataFrame:
+    """What a live engine did: a row per forward, or per finished request (kind="requests").
+
+    Raises TraceError where there is no step log, or that of several engines.
+    """
+    from .engine.step_log import read_step_log as read
+
+    return read(Path(folder), kind)
 
 
 def sample_path() -> Path:

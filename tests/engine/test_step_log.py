@@ -17,6 +17,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import longtail
 from longtail.engine import step_log
 from longtail.engine.step_log import FORWARDS, REQUESTS, ROWS, StepLog, read_step_log
 from longtail.traces import TraceError
@@ -286,6 +287,7 @@ def test_a_row_that_cannot_be_written_costs_no_later_one(tmp_path: Path) -> None
     log.forward(forward(1))
     log.flush()
     assert logged(tmp_path) == [1]
+    assert list(longtail.read_step_log(str(tmp_path)).forward) == [1]
 
 
 def test_a_folder_that_cannot_be_made_is_one_clear_error(tmp_path: Path) -> None:
