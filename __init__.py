@@ -35,7 +35,7 @@ def read_step_log(folder: str | Path, kind: str = "forwards") -> pd.DataFrame:
     """
     from .engine.step_log import read_step_log as read
 
-    return read(Path(folder), kind)
+    return read(folder, kind)
 
 
 def sample_path() -> Path:

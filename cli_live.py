@@ -21,7 +21,8 @@ def _engine_options(command: Any) -> Any:
                 default="tiny",
                 show_default=True,
                 help="A model's folder; tiny: a small one of this project's own making, trained "
-                "once; a shape such as qwen2.5-7b, with dummy weights (replay only).",
+                "once into ~/.cache/longtail/models. For replays also dummy (the trace's "
+                "vocabulary and little else) and shapes such as qwen2.5-7b, with dummy weights.",
             ),
             click.option(
                 "--latency",
@@ -122,6 +123,7 @@ def run(
         if source or policy:
             raise click.UsageError("a suite has its own policies: give it traces, with --trace")
         _refuse_others("--suite", {"minutes", "traces", "suite", "output"})
+        _need_gpu(suite)
         from .engine.suite import SUITES, suite_jobs
 
         jobs = suite_jobs(SUITES[suite], [find_trace(t) for t in traces or ("sample",)], folder)
@@ -195,8 +197,10 @@ def record_vllm(
     from .engine.job import Generate, JobError, run_jobs
     from .engine.policies import parse_engine, parse_policy
     from .traces.sample import find_trace
-    from .traces.select import join_traces
+    from .traces.select import join_traces, traces_in
 
+    if Path(output).exists():
+        raise click.UsageError(f"{output} is there already: remove it or name another file")
     work = Generate(*_prompts(find_trace(source), model, prompts), **sampling)
     job = _job(parse_policy(policy, latency), work, model, parse_engine(engine))
     # Beside the output and not in a temporary folder: what took hours is not lost with the engine.
@@ -204,7 +208,11 @@ def record_vllm(
     try:
         run_jobs([job], folder, say=lambda line: click.echo(line, err=True))
     except JobError as error:
-        click.echo(f"error: {error}\nwhat was recorded so far is in {folder}", err=True)
+        click.echo(f"error: {error}", err=True)
+        if traces_in(folder):
+            click.echo(f"what was recorded so far is in {folder}", err=True)
+        else:
+            shutil.rmtree(folder)
         sys.exit(1)
     count = join_traces([folder / job.name / "rollouts"], output)
     shutil.rmtree(folder)
@@ -231,6 +239,15 @@ def _prompts(path: Path, model: str, limit: int | None) -> tuple[list[str], list
     from .engine.prompts import read_prompts
 
     return read_prompts(path, tokenizer=Path(model) / "tokenizer.json", limit=limit)
+
+
+def _need_gpu(suite: str) -> None:
+    import torch
+
+    if suite == "gpu" and not torch.cuda.is_available():
+        raise click.UsageError(
+            "no GPU is seen here; --suite cpu runs the same at toy size, without one"
+        )
 
 
 def _need_vllm() -> None:

@@ -37,6 +37,7 @@ def show_runs(jobs: Sequence[Job], summaries: Mapping[str, Any], folder: Path) -
             # Sampled text differs from run to run, unless it is coupled.
             free = isinstance(job.work, Generate) and job.work.temperature and not job.work.coupled
             same = first.setdefault((str(job.work), step["rl_step"]), step["text"]) == step["text"]
+            alone = sum(j.work == job.work and j.name in summaries for j in jobs) == 1
             decoded = int(requests.forwards[requests.rl_step == step["rl_step"]].sum())
             gained = step["output_tokens"] / max(decoded, 1)
             drafted, accepted = int(part.drafted.sum()), int(part.accepted.sum())
@@ -51,7 +52,7 @@ def show_runs(jobs: Sequence[Job], summaries: Mapping[str, Any], folder: Path) -
                     f"{drafted / max(step['output_tokens'], 1):.2f}",
                     f"{1 - accepted / drafted:.0%}" if drafted else "-",
                     f"{(part.draft_s / part.requests).median() * 1e6:.1f}",
-                    "same" if same else "sampled" if free else "DIFFERS",
+                    "-" if alone else "same" if same else "sampled" if free else "DIFFERS",
                 ]
             )
     out = Output()

@@ -74,6 +74,7 @@ class Job:
 
     def check(self) -> None:
         """Raise TraceError for what can be seen to be wrong before an engine starts."""
+        LiveSettings.of(self.policy).open_history()
         if isinstance(self.work, Generate):
             if self.model == "dummy" or self.model in SHAPES:
                 raise TraceError(
@@ -163,7 +164,8 @@ def run_jobs(
             words = _run_apart(group, folder, room[key], left_s)
             if words:
                 lost = [job.name for job in group if not (folder / job.name).exists()]
-                failures.append(f"{', '.join(lost)} failed; its last words:\n{words}")
+                last = words.strip().rpartition("\n")[2]
+                failures.append(f"{', '.join(lost)} failed: {last}\nThe last words:\n{words}")
         else:
             from .execute import execute
 

@@ -60,6 +60,7 @@ def complete(args: Any, settings: LiveSettings) -> None:
 
     from .scheduler import LongtailScheduler
 
+    settings.open_history()  # what cannot be read is said here and not in a process further down
     others = args.additional_config or {}
     if not isinstance(others, dict):
         raise ValueError(

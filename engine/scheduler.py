@@ -68,6 +68,7 @@ class LongtailScheduler(Scheduler):
         super().__init__(vllm_config, *args, **kwargs)
         check_version()
         _answer_rpc()
+        _write_before_the_end()
         spec = vllm_config.speculative_config
         self.drafting = spec is not None and spec.model == proposer.PATH
         self._scheduled: dict[int, Forward] = {}  # by the identity of vLLM's SchedulerOutput
@@ -108,6 +109,8 @@ class LongtailScheduler(Scheduler):
             meta=describe_engine(self.vllm_config, settings),
             warn=logger.warning,
         )
+        told = {k: v for k, v in settings.to_dict().items() if v not in (None, False)}
+        logger.info("longtail: %s", ", ".join(f"{key} {value}" for key, value in told.items()))
 
     # What trainers call: `llm.collective_rpc("longtail_start_step", args=(n,))`.
 
@@ -337,3 +340,21 @@ def _answer_rpc() -> None:
 
     collective_rpc.longtail = True  # type: ignore[attr-defined]
     EngineCore.collective_rpc = collective_rpc
+
+
+def _write_before_the_end() -> None:
+    """At its end vLLM waits for its workers before it turns to the scheduler, and kills this
+    process when that takes too long: what is pending is written first.
+    """
+    if getattr(EngineCore.shutdown, "longtail", False):
+        return
+    original = EngineCore.shutdown
+
+    @functools.wraps(original)
+    def shutdown(self: Any, *args: Any, **kwargs: Any) -> Any:
+        if isinstance(getattr(self, "scheduler", None), LongtailScheduler):
+            self.scheduler.longtail_flush()
+        return original(self, *args, **kwargs)
+
+    shutdown.longtail = True  # type: ignore[attr-defined]
+    EngineCore.shutdown = shutdown

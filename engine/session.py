@@ -25,9 +25,7 @@ from typing import Any
 
 import numpy as np
 
-from ..traces.schema import TraceError, TraceMeta
-from ..traces.select import traces_in
-from ..traces.store import open_trace
+from ..traces.schema import TraceMeta
 from .live import LAST_STEP, LivePolicy, Request, warm_up
 from .recorder import Recorder, Samples
 from .settings import LiveSettings
@@ -81,24 +79,16 @@ class Session:
         self._file_seen: float | None = None
         self._polled_s = -POLL_S
         self._rested_s = -IDLE_S
-        self.forwards = 0
+        self.forwards = self._ended = 0
         self.log = self.recorder = None
+        if settings.history:
+            self.policy.load(*settings.open_history())
+            self.policy.start_step(self.policy.rl_step + 1)
         if settings.log:
             about = {"policy": settings.to_dict(), "engine": meta.engine, **meta.engine_config}
             self.log = StepLog(settings.log, {**about, "hardware": meta.hardware})
         if settings.record:
             self.recorder = Recorder(settings.record, meta)
-        if settings.history:
-            whole = settings.history.is_dir()
-            paths = traces_in(settings.history) if whole else [settings.history]
-            if not paths:
-                raise TraceError(
-                    "no traces here to learn from",
-                    file=settings.history,
-                    remedy="name a trace, or a folder that a policy has recorded to",
-                )
-            self.policy.load(*map(open_trace, paths))
-            self.policy.start_step(self.policy.rl_step + 1)
         self._close = weakref.finalize(self, _write, self.policy, self.log, self.recorder)
 
     @property
@@ -199,6 +189,7 @@ class Session:
         was aborted is no history.
         """
         rollout = self._rollouts.pop(request_id)
+        self._ended += 1
         request = rollout.policy
         forwards, drafted, accepted = self.policy.counts(request)
         learn = reason != "abort"
@@ -256,7 +247,8 @@ class Session:
         return {
             "rl_step": self.policy.rl_step,
             "forwards": self.forwards,
-            "requests": len(self._rollouts),
+            "running": len(self._rollouts),
+            "finished": self._ended,
             "faults": dict(self.policy.faults),
         }
 

@@ -7,7 +7,12 @@ In: YAML such as
     latency: h100-7b        # what the budget is told a forward costs
     log: steps/             # one row per forward
     record: rollouts/       # a trace per RL step
-    history: earlier.parquet
+    history: earlier.parquet # a trace, or a folder of them, to learn from at the start
+    coupled: true           # sampled tokens are a function of (seed, prompt, position)
+    longest_draft: 8        # K, at most the drafter's own
+    rl_step_file: step.txt  # holds the current RL step; replace it, do not rewrite it in place
+
+Paths are relative to the working directory of the program that starts vLLM.
 
 Out: the same drafter, budget, placement and latency objects that the simulator runs. Needs no vLLM.
 """
@@ -25,6 +30,9 @@ from ..policies.components import BUDGETS, DRAFTERS, PLACEMENTS
 from ..policies.config import read_config
 from ..policies.latency.presets import make_latency
 from ..policies.registry import ComponentError, spec_of
+from ..traces.schema import TraceError
+from ..traces.select import traces_in
+from ..traces.store import Trace, open_trace
 
 
 @dataclass(frozen=True)
@@ -111,6 +119,19 @@ class LiveSettings:
                 hint = f"did you mean '{near[0]}'?" if near else f"known: {', '.join(KEYS)}"
                 raise ComponentError(f"unknown key '{key}' of a policy; {hint}")
         return cls(**values)
+
+    def open_history(self) -> list[Trace]:
+        """The traces to learn from. Raises TraceError where `history` names none."""
+        if self.history is None:
+            return []
+        paths = traces_in(self.history) if self.history.is_dir() else [self.history]
+        if not paths:
+            raise TraceError(
+                "no traces here to learn from",
+                file=self.history,
+                remedy="name a trace, or a folder that a policy has recorded to",
+            )
+        return [open_trace(path) for path in paths]
 
     def to_dict(self) -> dict[str, Any]:
         """The mapping that `of` takes back; JSON types only."""

@@ -148,12 +148,13 @@ def _fits(row: tuple, schema: pa.Schema) -> bool:
     return True
 
 
-def read_step_log(folder: Path, kind: str = "forwards") -> pd.DataFrame:
+def read_step_log(folder: str | Path, kind: str = "forwards") -> pd.DataFrame:
     """The whole log as it was written, `kind` forwards or requests; lists become numpy arrays.
 
     folder: an engine's, or one that holds one engine's. `attrs["run"]` holds the run's metadata.
     Raises TraceError where there is no step log, or more than one.
     """
+    folder = Path(folder)
     parts = sorted(folder.glob(f"{kind}-*.parquet")) or sorted(folder.glob(f"*/{kind}-*.parquet"))
     engines = sorted({part.parent.name for part in parts})
     if len(engines) > 1:

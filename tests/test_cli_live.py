@@ -166,6 +166,19 @@ def test_recording_needs_a_source(command: Command) -> None:
     assert "Missing argument 'SOURCE'" in refused(command, "record", "vllm", "-o", "out.parquet")
 
 
+def test_a_recording_is_not_written_over(command: Command) -> None:
+    Path("out.parquet").write_text("weeks of work")
+    assert "is there already" in refused(command, "record", "vllm", "p.jsonl", "-o", "out.parquet")
+    assert Path("out.parquet").read_text() == "weeks of work"
+
+
+def test_the_gpu_suite_needs_a_gpu(command: Command) -> None:
+    torch = pytest.importorskip("torch")
+    if torch.cuda.is_available():
+        pytest.skip("there is one")
+    assert "no GPU is seen here" in refused(command, "run", "--suite", "gpu", "-o", "out")
+
+
 def test_a_folder_that_holds_another_run_is_left_alone(command: Command) -> None:
     stored = Path("out/none/job.json")
     stored.parent.mkdir(parents=True)

@@ -283,7 +283,7 @@ def test_a_process_of_its_own_says_why_it_failed(
     (tmp_path / "vllm.py").write_text("raise ImportError('no engine today')")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     jobs, said = [of(p, Replay(trace)) for p in ("none", "ngram")], []
-    with pytest.raises(JobError, match=r"(?s)none failed; its last words:.*no engine today") as one:
+    with pytest.raises(JobError, match="none failed: ImportError: no engine today") as one:
         run_jobs(jobs, tmp_path / "runs", say=said.append)
     assert "ngram failed" in str(one.value) and one.value.summaries == {} and len(said) == 2
     assert left(tmp_path / "runs") == []

@@ -32,7 +32,9 @@ from live_engine import (
     settings_of,
 )
 
+from longtail.engine.execute import core
 from longtail.engine.settings import LiveSettings
+from longtail.engine.step_log import read_step_log
 from longtail.policies.components import DRAFTERS
 from longtail.traces.store import open_trace
 
@@ -95,7 +97,7 @@ def test_a_crowd_writes_the_same_twice(
     log = Log.of(busy)
     log.check(witness, room=512)
     assert busy.collective_rpc("longtail_stats") == [
-        {"rl_step": 1, "forwards": len(log.forwards), "requests": 0, "faults": {}}
+        {"rl_step": 1, "forwards": len(log.forwards), "running": 0, "finished": 128, "faults": {}}
     ]
     assert list(log.requests.rl_step) == [0] * 64 + [1] * 64
     assert sorted(log.requests.output_len) == sorted(2 * [len(text) for text in plain.crowd])
@@ -235,6 +237,26 @@ def test_without_drafts_vllm_may_run_ahead(
     assert [recorded(tmp_path, n) for n in range(2)] == [
         sorted(text for text in texts if text) for texts in (plain.crowd, storm)
     ]
+
+
+def test_what_is_pending_is_written_before_the_workers_are_waited_for(
+    tiny_llama: Path, tmp_path: Path
+) -> None:
+    """vLLM gives its engine a few seconds to end, and may kill it while it waits for them."""
+    written = []
+
+    def wait(*args: Any, **kwargs: Any) -> None:
+        written.append(len(read_step_log(tmp_path / "steps", "requests")))
+
+    kept = {"log": str(tmp_path / "steps")}
+    with engine(tiny_llama, {"drafter": "none", **kept}) as llm:
+        for _ in range(3):
+            generate(llm, [Wish(prompt, 4) for prompt in PROMPTS[:2]])
+        executor = core(llm).model_executor
+        end, executor.shutdown = executor.shutdown, wait
+        core(llm).shutdown()
+        end()
+    assert written[0] == 6
 
 
 def recorded(folder: Path, number: int) -> list[list[int]]:

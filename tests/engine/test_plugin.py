@@ -85,7 +85,7 @@ def test_a_program_gets_a_policy_from_its_environment(foreign: Any, tmp_path: Pa
     for which in (0, 1, 3):
         assert with_policy["texts"][which] == alone["texts"][which]
     assert [stats["rl_step"] for stats in with_policy["stats"]] == [7]
-    assert with_policy["stats"][0]["faults"] == {} and with_policy["stats"][0]["requests"] == 0
+    assert with_policy["stats"][0]["faults"] == {} and with_policy["stats"][0]["running"] == 0
 
     (parts,) = (tmp_path / "rollouts").iterdir()  # the engine's own folder
     traces = [open_trace(path) for path in sorted(parts.glob("*.parquet"))]
@@ -210,8 +210,9 @@ def test_what_contradicts_a_policy_is_refused(
         ({"drafer": "suffix"}, "did you mean 'drafter'"),
         ({"drafter": "sufix"}, "suffix"),
         ({"drafter": "ngram:k=200"}, "128"),
+        ({"drafter": "suffix", "history": str(tmp_path / "absent")}, "absent: no such file"),
     ):
-        with pytest.raises(ComponentError, match=said):
+        with pytest.raises((ComponentError, TraceError), match=said):
             configured(arguments(additional_config={"longtail": wrong}))
     file = {"longtail": {"drafter": "none", "rl_step_file": str(tmp_path / "step")}}
     with pytest.raises(ValueError, match="external_launcher"):

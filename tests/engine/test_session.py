@@ -254,7 +254,7 @@ def test_every_rollout_is_kept_once_under_a_key_of_its_own(told: list[tuple]) ->
         assert [key[:2] for key in keys] == kept and len({*keys}) == len(keys)
         if kept:
             assert run.logged("forwards") == [*range(len(kept))] and len(run.logged()) == len(kept)
-        assert run.faults == {} and run.requests == 0
+        assert run.faults == {} and run.running == 0
 
 
 def test_a_log_that_fails_stops_nothing() -> None:
@@ -275,7 +275,8 @@ def test_stats_are_plain() -> None:
     run = Run()
     run.rollout("a", rl_step=2)
     run.begin("b", "c", budget="x")
-    told = {"rl_step": 2, "forwards": 1, "requests": 2, "faults": {"argument": 2}}
+    told = {"rl_step": 2, "forwards": 1, "running": 2, "finished": 1}
+    told["faults"] = {"argument": 2}
     assert json.loads(json.dumps(run.session.stats())) == run.session.stats() == told
     assert [run.session.number(name) for name in "abc"] == [-1, 1, 2]
     assert [run.session.knows(name) for name in "abc"] == [False, True, True]
