@@ -123,7 +123,8 @@ def run(
         if source or policy:
             raise click.UsageError("a suite has its own policies: give it traces, with --trace")
         _refuse_others("--suite", {"minutes", "traces", "suite", "output"})
-        _need_gpu(suite)
+        if suite == "gpu":
+            _need_gpu()
         from .engine.suite import SUITES, suite_jobs
 
         jobs = suite_jobs(SUITES[suite], [find_trace(t) for t in traces or ("sample",)], folder)
@@ -241,10 +242,10 @@ def _prompts(path: Path, model: str, limit: int | None) -> tuple[list[str], list
     return read_prompts(path, tokenizer=Path(model) / "tokenizer.json", limit=limit)
 
 
-def _need_gpu(suite: str) -> None:
+def _need_gpu() -> None:
     import torch
 
-    if suite == "gpu" and not torch.cuda.is_available():
+    if not torch.cuda.is_available():
         raise click.UsageError(
             "no GPU is seen here; --suite cpu runs the same at toy size, without one"
         )

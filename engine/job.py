@@ -19,6 +19,7 @@ from typing import Any
 
 from ..traces.schema import TraceError
 from ..traces.store import Trace, open_trace
+from .folders import make_folder
 from .models import SHAPES
 from .settings import LiveSettings
 from .tiny.task import VOCABULARY
@@ -84,12 +85,7 @@ class Job:
             tokens = max(map(max, self.work.prompts))
         else:
             trace = open_trace(self.work.trace)
-            if not trace.has_tokens:
-                raise TraceError(
-                    "a lengths-only trace has nothing to replay",
-                    file=self.work.trace,
-                    remedy="import the rollouts with their text or token ids",
-                )
+            trace.require_tokens()
             replayed_steps(trace, self.work)
             tokens = highest_token(trace)
         known = vocabulary(self.model)
@@ -199,18 +195,6 @@ def holds(folder: Path, job: Job) -> bool:
     """Whether this is the folder of just that job."""
     stored = folder / "job.json"
     return stored.is_file() and stored.read_text() == job.to_json()
-
-
-def make_folder(folder: Path) -> None:
-    """The output folder. Raises TraceError where it cannot be made."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise TraceError(
-            f"cannot write here ({error.strerror})",
-            file=folder,
-            remedy="name a folder that you may write to",
-        ) from None
 
 
 def vocabulary(model: str) -> int | None:

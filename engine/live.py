@@ -28,7 +28,6 @@ from ..policies.batch import (
 )
 from ..policies.view import StepView
 from ..traces.rollouts import Rollouts
-from ..traces.schema import TraceError
 from ..traces.store import Trace
 from .history import History
 from .settings import LiveSettings
@@ -82,12 +81,7 @@ class LivePolicy:
         become history when the next RL step starts. Raises TraceError for a lengths-only trace.
         """
         for trace in traces:
-            if not trace.has_tokens:
-                raise TraceError(
-                    "a lengths-only trace has nothing to learn from",
-                    file=trace.path,
-                    remedy="import the rollouts with their text or token ids",
-                )
+            trace.require_tokens()
         wanted = sorted(
             (rl_step, which)
             for which, trace in enumerate(traces)

@@ -9,13 +9,13 @@ that drafts can be verified), and what cannot work is refused before a model is 
 
 from __future__ import annotations
 
-import functools
 import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from . import proposer
 from .versions import check_version
+from .wrap import wrap_once
 
 if TYPE_CHECKING:  # it brings numba, which a worker's process has no need of
     from .settings import LiveSettings
@@ -31,9 +31,9 @@ def register() -> None:
     from vllm.engine.arg_utils import EngineArgs
     from vllm.v1.worker.worker_base import WorkerWrapperBase
 
-    _wrap(EngineArgs, "create_engine_config", _configured)
-    _wrap(WorkerWrapperBase, "init_device", _equipped)
-    _wrap(VllmConfig, "compute_hash", _without_policy)
+    wrap_once(EngineArgs, "create_engine_config", _configured)
+    wrap_once(WorkerWrapperBase, "init_device", _equipped)
+    wrap_once(VllmConfig, "compute_hash", _without_policy)
 
 
 def asked_for(args: Any) -> LiveSettings | None:
@@ -102,7 +102,6 @@ def complete(args: Any, settings: LiveSettings) -> None:
 
 
 def _configured(original: Callable[..., Any]) -> Callable[..., Any]:
-    @functools.wraps(original)
     def create_engine_config(self: Any, *args: Any, **kwargs: Any) -> Any:
         settings = asked_for(self)
         if settings is None:
@@ -127,10 +126,10 @@ def _configured(original: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _equipped(original: Callable[..., Any]) -> Callable[..., Any]:
-    @functools.wraps(original)
     def init_device(self: Any, *args: Any, **kwargs: Any) -> Any:
         result = original(self, *args, **kwargs)
-        if "longtail" in (self.vllm_config.additional_config or {}):
+        others = self.vllm_config.additional_config
+        if isinstance(others, dict) and "longtail" in others:
             from . import cpu_shims, sampling
 
             cpu_shims.install()
@@ -145,7 +144,6 @@ def _equipped(original: Callable[..., Any]) -> Callable[..., Any]:
 def _without_policy(original: Callable[..., str]) -> Callable[..., str]:
     """A policy does not change what is compiled: with another one nothing is compiled anew."""
 
-    @functools.wraps(original)
     def compute_hash(self: Any) -> str:
         whole = self.additional_config
         if not isinstance(whole, dict) or "longtail" not in whole:
@@ -164,11 +162,3 @@ def _resolve(scheduler: str | type) -> Any:
     from vllm.utils.import_utils import resolve_obj_by_qualname
 
     return resolve_obj_by_qualname(scheduler) if isinstance(scheduler, str) else scheduler
-
-
-def _wrap(owner: type, name: str, wrapper: Callable[..., Any]) -> None:
-    method = getattr(owner, name)
-    if not getattr(method, "longtail", False):
-        wrapped = wrapper(method)
-        wrapped.longtail = True
-        setattr(owner, name, wrapped)

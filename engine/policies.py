@@ -39,6 +39,8 @@ class NamedPolicy:
 def parse_policy(text: str, latency: str | None = None) -> NamedPolicy:
     """From its text. Raises ComponentError or TraceError for a policy that cannot be used."""
     name = re.sub(r"[^A-Za-z0-9.=+-]+", "_", text).strip("_")
+    if latency and (text.endswith((".yaml", ".yml")) or text.startswith(VLLM)):
+        raise ComponentError(f"--latency is not for '{text}': a policy file has its own, vLLM none")
     if text.endswith((".yaml", ".yml")):
         return NamedPolicy(name, LiveSettings.read(text).to_dict())
     if text.startswith(VLLM):

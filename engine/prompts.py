@@ -31,12 +31,6 @@ def read_prompts(
 
 def _from_trace(source: Path) -> tuple[list[str], list[list[int]]]:
     trace = open_trace(source)
-    if not trace.has_tokens:
-        raise TraceError(
-            "a lengths-only trace has no prompts to continue",
-            file=source,
-            remedy="import the rollouts with their text or token ids",
-        )
     lengths, tokens = trace.lengths(), trace.tokens()
     _, rows = np.unique(lengths.prompt, return_index=True)
     names = [trace.prompt_ids[lengths.prompt[row]] for row in rows]

@@ -15,7 +15,7 @@ import pyarrow as pa
 from ..traces.schema import SCHEMA, TraceMeta, check_rows
 from ..traces.select import in_order
 from ..traces.writer import TraceWriter
-from .own_folder import own_folder
+from .folders import own_folder
 
 TOKENS = 1 << 22  # output tokens that are held; four times as many where they cannot be written
 

@@ -32,7 +32,7 @@ from __future__ import annotations
 
 import functools
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from itertools import chain
@@ -44,6 +44,7 @@ from vllm.v1.sample import rejection_sampler
 from vllm.v1.sample.ops import topk_topp_sampler
 
 from . import noise
+from .wrap import wrap_once
 
 REPLAY, COUPLED = "longtail_replay", "longtail_coupled"
 GREEDY_BELOW = 1e-5  # temperature, as in vLLM
@@ -55,16 +56,15 @@ logger = logging.getLogger(__name__)
 
 def install(runner_class: type) -> None:
     """Make `runner_class` heed the requests' wishes; again does nothing."""
-    original = getattr(runner_class, "_sample", None)
-    if original is None:
+    if not hasattr(runner_class, "_sample"):
         raise RuntimeError(
             f"{runner_class.__module__}.{runner_class.__name__} has no _sample: replay and coupled "
             "sampling need vLLM's first model runner, set VLLM_USE_V2_MODEL_RUNNER=0"
         )
-    if getattr(original, "longtail", False):
-        return
+    wrap_once(runner_class, "_sample", _heedful)
 
-    @functools.wraps(original)
+
+def _heedful(original: Callable[..., Any]) -> Callable[..., Any]:
     def _sample(self: Any, logits: torch.Tensor, spec_decode_metadata: Any) -> Any:
         wishes = [_wish(self, req_id) for req_id in self.input_batch.req_ids]
         if spec_decode_metadata is not None and self.use_async_scheduling and any(wishes):
@@ -78,8 +78,7 @@ def install(runner_class: type) -> None:
         with _deciding(self, Forward(self, wishes, spec_decode_metadata, logits.device)):
             return original(self, logits, spec_decode_metadata)
 
-    _sample.longtail = True  # type: ignore[attr-defined]
-    runner_class._sample = _sample  # type: ignore[attr-defined]
+    return _sample
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,8 @@ is vLLM's.
 
 from __future__ import annotations
 
-import functools
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -25,6 +25,7 @@ from .describe import describe_engine
 from .session import Session
 from .settings import LiveSettings
 from .versions import check_version
+from .wrap import wrap_once
 
 logger = logging.getLogger("vllm.longtail")
 
@@ -67,8 +68,8 @@ class LongtailScheduler(Scheduler):
     def __init__(self, vllm_config: Any, *args: Any, **kwargs: Any) -> None:
         super().__init__(vllm_config, *args, **kwargs)
         check_version()
-        _answer_rpc()
-        _write_before_the_end()
+        wrap_once(EngineCore, "collective_rpc", _answer_rpc)
+        wrap_once(EngineCore, "shutdown", _write_first)
         spec = vllm_config.speculative_config
         self.drafting = spec is not None and spec.model == proposer.PATH
         self._scheduled: dict[int, Forward] = {}  # by the identity of vLLM's SchedulerOutput
@@ -203,6 +204,8 @@ class LongtailScheduler(Scheduler):
         accepted = self._account(forward, emitted, had)
         self._settle()
         self._log(forward, accepted, came_s, updated_s)
+        if not self.requests:
+            self.session.rest()
         return outputs
 
     def shutdown(self) -> None:
@@ -288,8 +291,6 @@ class LongtailScheduler(Scheduler):
                     # here that cannot be told from a client that went away.
                     reason = None
                 self.session.leave(request.request_id, request.output_token_ids[:], reason)
-        if ended and not self.requests:
-            self.session.rest()
 
     def _log(self, forward: Forward, accepted: list[int], came_s: float, updated_s: float) -> None:
         """One row of the step log: times are this forward's share of the engine's."""
@@ -324,13 +325,9 @@ class LongtailAsyncScheduler(LongtailScheduler, AsyncScheduler):
     """vLLM's asynchronous scheduler, logged and recorded; it cannot draft from the scheduler."""
 
 
-def _answer_rpc() -> None:
+def _answer_rpc(original: Callable[..., list]) -> Callable[..., list]:
     """Let `collective_rpc("longtail_…")` reach the scheduler, in every kind of deployment."""
-    if getattr(EngineCore.collective_rpc, "longtail", False):
-        return
-    original = EngineCore.collective_rpc
 
-    @functools.wraps(original)
     def collective_rpc(
         self: Any, method: Any, timeout: Any = None, args: tuple = (), kwargs: Any = None
     ) -> list:
@@ -338,23 +335,17 @@ def _answer_rpc() -> None:
             return [getattr(self.scheduler, method)(*args, **(kwargs or {}))]
         return original(self, method, timeout, args, kwargs)
 
-    collective_rpc.longtail = True  # type: ignore[attr-defined]
-    EngineCore.collective_rpc = collective_rpc
+    return collective_rpc
 
 
-def _write_before_the_end() -> None:
-    """At its end vLLM waits for its workers before it turns to the scheduler, and kills this
-    process when that takes too long: what is pending is written first.
+def _write_first(original: Callable[..., None]) -> Callable[..., None]:
+    """At its end vLLM waits for its workers before it turns to the scheduler, and this process is
+    killed when that takes too long: what is pending is written first.
     """
-    if getattr(EngineCore.shutdown, "longtail", False):
-        return
-    original = EngineCore.shutdown
 
-    @functools.wraps(original)
-    def shutdown(self: Any, *args: Any, **kwargs: Any) -> Any:
+    def shutdown(self: Any, *args: Any, **kwargs: Any) -> None:
         if isinstance(getattr(self, "scheduler", None), LongtailScheduler):
             self.scheduler.longtail_flush()
-        return original(self, *args, **kwargs)
+        original(self, *args, **kwargs)
 
-    shutdown.longtail = True  # type: ignore[attr-defined]
-    EngineCore.shutdown = shutdown
+    return shutdown

@@ -21,7 +21,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ..traces.schema import TraceError
-from .own_folder import own_folder
+from .folders import own_folder
 
 ROWS = 4096
 KEPT = 8 * ROWS

@@ -77,12 +77,7 @@ def suite_jobs(suite: Suite, traces: Sequence[Path], folder: Path) -> list[Job]:
     """
     opened = [open_trace(path) for path in traces]
     for trace in opened:
-        if not trace.has_tokens:
-            raise TraceError(
-                "a lengths-only trace has nothing to replay",
-                file=trace.path,
-                remedy="import the rollouts with their text or token ids",
-            )
+        trace.require_tokens()
     batches = [
         (batch, label, *cut)
         for batch in suite.batches

@@ -237,7 +237,7 @@ def _run(
     profile: Profile,
     setup: Setup,
     step: int,
-    longest: int | None = None,
+    longest: int,
     past: tuple = (),
     log: bool = False,
 ) -> StepResult:
@@ -251,7 +251,7 @@ def _run(
         prompt=requests.prompt,
         prompt_len=requests.prompt_len,
         cap=requests.cap,
-        longest_draft=setup.drafter.longest_draft if longest is None else longest,
+        longest_draft=longest,
         past=past,
         forward_s=forward_s,
     )

@@ -101,7 +101,7 @@ def test_a_policy_that_is_none(command: Command, verb: str, policy: str) -> None
 SOURCES = {
     "absent.parquet": "absent.parquet: no such file; ",
     "absent.jsonl": "absent.jsonl: cannot be read",
-    "lengths.parquet": "lengths.parquet: a lengths-only trace has no prompts to continue; ",
+    "lengths.parquet": "lengths.parquet: a lengths-only trace has no tokens; ",
     "bad.jsonl": "bad.jsonl, row 2: not a JSON object; ",
     "text.jsonl": "text.jsonl, row 1: a prompt as text needs the model's tokenizer.json; ",
     ".": ".: cannot be read",

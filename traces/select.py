@@ -111,24 +111,33 @@ def join_traces(paths: Sequence[Path], output: str | Path, *, renumber: bool = F
         sampling=_sampling(trace.meta for trace in traces),
         notes=tuple(note for note in first.notes if f" {PART_OF} " not in note),
     )
-    taken: set[tuple[int, str, int]] = set()
-    following: Counter[tuple[int, str]] = Counter()  # the next number to try
+    numbers = _Numbers() if renumber else None
     with TraceWriter(output, whole) as writer:
         for trace in traces:
             for _, table in trace.groups():
-                samples = []
-                for rl_step, prompt_id, sample in _keys_of(table):
-                    while (rl_step, prompt_id, sample) in taken:
-                        sample = following[rl_step, prompt_id]
-                        following[rl_step, prompt_id] += 1
-                    taken.add((rl_step, prompt_id, sample))
-                    samples.append(sample)
-                column = SCHEMA.get_field_index("sample")
                 part = table.select(SCHEMA.names).cast(SCHEMA)
-                writer.write(
-                    part.set_column(column, SCHEMA.field(column), pa.array(samples, pa.int32()))
-                )
+                writer.write(numbers.renumbered(part) if numbers else part)
         return writer.n_rollouts
+
+
+class _Numbers:
+    """Sample numbers: a rollout keeps its own unless that is taken."""
+
+    def __init__(self) -> None:
+        self._taken: set[tuple[int, str, int]] = set()
+        self._following: Counter[tuple[int, str]] = Counter()  # the next number to try
+
+    def renumbered(self, table: pa.Table) -> pa.Table:
+        """The table, no key of which was there before."""
+        samples = []
+        for rl_step, prompt_id, sample in _keys_of(table):
+            while (rl_step, prompt_id, sample) in self._taken:
+                sample = self._following[rl_step, prompt_id]
+                self._following[rl_step, prompt_id] += 1
+            self._taken.add((rl_step, prompt_id, sample))
+            samples.append(sample)
+        column = SCHEMA.get_field_index("sample")
+        return table.set_column(column, SCHEMA.field(column), pa.array(samples, pa.int32()))
 
 
 def _refuse_repeats(traces: Sequence[Trace]) -> None:

@@ -125,17 +125,21 @@ class Trace:
                 **lists,
             )
 
-    def tokens(self, rl_steps: Collection[int] | None = None) -> Tokens:
-        """All tokens at once, aligned with `lengths(rl_steps)`: 4 bytes per output token.
-
-        Raises TraceError for a lengths-only trace.
-        """
+    def require_tokens(self) -> None:
+        """Raise TraceError for a lengths-only trace."""
         if not self.has_tokens:
             raise TraceError(
                 "a lengths-only trace has no tokens",
                 file=self.path,
                 remedy="import the rollouts with their text or token ids",
             )
+
+    def tokens(self, rl_steps: Collection[int] | None = None) -> Tokens:
+        """All tokens at once, aligned with `lengths(rl_steps)`: 4 bytes per output token.
+
+        Raises TraceError for a lengths-only trace.
+        """
+        self.require_tokens()
         lengths = self.lengths(rl_steps)
         rows = self._order if rl_steps is None else self._order[self._wanted(rl_steps)]
         offsets = offsets_of(lengths.output_len)

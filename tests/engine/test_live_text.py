@@ -174,7 +174,7 @@ class FaultyLive:
     "how", ["start_step", "begin", "extend", "draft", "finish", "junk", "nonsense", "length"]
 )
 def test_a_faulty_drafter_changes_nobodys_text(
-    busy: Any, plain: SimpleNamespace, how: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    busy: Any, plain: SimpleNamespace, how: str, tmp_path: Path
 ) -> None:
     busy.reset_prefix_cache()
     told = LiveSettings(Faulty(how), "unlimited", log=tmp_path / "steps")
@@ -182,13 +182,11 @@ def test_a_faulty_drafter_changes_nobodys_text(
     witness = Witness(busy)
     for rl_step in range(1, 6 if how == "start_step" else 2):
         busy.collective_rpc("longtail_start_step", args=(rl_step,))
-    with caplog.at_level("WARNING", logger="vllm"):
-        assert generate(busy, CROWD) == plain.crowd
+    assert generate(busy, CROWD) == plain.crowd
     log = Log.of(busy)
     log.check(witness, room=512)
     (stats,) = busy.collective_rpc("longtail_stats")
     assert list(stats["faults"]) == ["draft" if how == "nonsense" else how]
-    assert sum("said once" in line for line in caplog.text.splitlines()) <= 1
 
 
 @pytest.mark.parametrize("busy", ["cached"], indirect=True)

@@ -62,7 +62,7 @@ def test_a_lengths_only_trace_has_no_prompts(tmp_path: Path) -> None:
     row = {"rl_step": 0, "prompt_id": "p", "sample": 0, "prompt_len": 1, "output_len": 1}
     with TraceWriter(tmp_path / "t.parquet", TraceMeta(origin="imported")) as writer:
         writer.write([row])
-    with pytest.raises(TraceError, match=r"t\.parquet: a lengths-only trace has no prompts.*; "):
+    with pytest.raises(TraceError, match=r"t\.parquet: a lengths-only trace has no tokens; "):
         read_prompts(tmp_path / "t.parquet")
 
 

@@ -292,3 +292,9 @@ def test_a_suite_goes_on_from_wherever_its_folder_is_seen(
     monkeypatch.chdir(tmp_path)
     first = suite_jobs(TOY, [path], Path("out"))
     assert suite_jobs(TOY, [path], tmp_path / "out") == first
+
+
+@pytest.mark.parametrize("policy", ["vllm:ngram", "p.yaml"])
+def test_a_latency_that_nobody_would_be_told_is_refused(policy: str) -> None:
+    with pytest.raises(ComponentError, match="--latency is not for"):
+        parse_policy(policy, "h100-7b")
