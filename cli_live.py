@@ -112,7 +112,7 @@ def run(
     longtail run sample --replay --rl-steps 3 --model dummy --policy suffix/das -o replays
     longtail run --suite gpu --trace T.parquet --minutes 8 -o suite
     """
-    _need_vllm()
+    need_vllm()
     from .analysis.live import show_parity, show_runs
     from .engine.job import Generate, JobError, Replay, run_jobs
     from .engine.policies import parse_engine, parse_policy
@@ -194,7 +194,7 @@ def record_vllm(
     \b
     longtail record vllm prompts.jsonl --model MODEL --samples 8 --max-tokens 4096 -o T.parquet
     """
-    _need_vllm()
+    need_vllm()
     from .engine.job import Generate, JobError, run_jobs
     from .engine.policies import parse_engine, parse_policy
     from .traces.sample import find_trace
@@ -251,7 +251,8 @@ def _need_gpu() -> None:
         )
 
 
-def _need_vllm() -> None:
+def need_vllm() -> None:
+    """Raise UsageError where vLLM is not installed."""
     import importlib.util
 
     if importlib.util.find_spec("vllm") is None:

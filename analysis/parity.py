@@ -5,6 +5,8 @@ Seconds may differ; who ran, what was drafted and what was accepted may not.
 
 from __future__ import annotations
 
+import ast
+import functools
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,13 +18,14 @@ from ..engine.settings import LiveSettings
 from ..engine.step_log import read_step_log
 from ..sim.limits import Limits
 from ..sim.simulate import Setup, simulate_steps
+from ..sim.step import StepResult
 from ..sim.workload import Workload
 from ..traces.schema import TraceError
 from ..traces.store import open_trace
 
 MUST = ("running", "drafted", "accepted")
 POLICY = ("drafter", "budget", "placement", "latency", "longest_draft")
-ALSO = ("waiting", "tokens", "requests", "kv_tokens")
+ALSO = ("waiting", "tokens", "requests", "kv_tokens", "pairs", "prefill_tokens")
 
 
 @dataclass(frozen=True)
@@ -68,19 +71,33 @@ def check_parity(folder: Path) -> Parity:
 
 def simulated_log(job: Job, run: dict[str, Any]) -> pd.DataFrame:
     """The simulator's log of the job, under the limits the engine really had (`run`)."""
+    results = simulate_replay(job, run)
+    return pd.concat([r.log.assign(rl_step=r.rl_step) for r in results if r.log is not None])
+
+
+def simulate_replay(job: Job, run: dict[str, Any], latency: Any = None) -> list[StepResult]:
+    """The job's RL steps in the simulator, logged, under the limits the engine really had (`run`).
+
+    latency: the clock's, where it is another one than the live policy was told.
+    """
     assert isinstance(job.work, Replay)
     policy = run["policy"]
     setup = Setup.of(
-        **{name: policy[name] for name in ("drafter", "budget", "placement", "latency")},
+        **{name: policy[name] for name in ("drafter", "budget", "placement")},
+        latency=policy["latency"] if latency is None else latency,
+        told=policy["latency"],
         limits=engine_limits(run),
     )
-    trace = open_trace(job.work.trace)
-    steps = replayed_steps(trace, job.work)
-    workload = Workload.from_trace(trace, cap=job.work.cap, rl_steps=steps)
-    results = simulate_steps(
-        workload, setup, steps, log=True, longest_draft=policy["longest_draft"]
-    )
-    return pd.concat([r.log.assign(rl_step=r.rl_step) for r in results if r.log is not None])
+    workload, steps = _workload(job.work.trace, job.work.cap, repr(job.work.rl_steps))
+    return simulate_steps(workload, setup, steps, log=True, longest_draft=policy["longest_draft"])
+
+
+@functools.lru_cache(maxsize=2)
+def _workload(path: str, cap: int | None, rl_steps: str) -> tuple[Workload, list[int]]:
+    """What is replayed, and the profiles that are computed on the way: runs are often repeated."""
+    trace = open_trace(path)
+    steps = replayed_steps(trace, Replay(path, ast.literal_eval(rl_steps), cap))
+    return Workload.from_trace(trace, cap=cap, rl_steps=steps), steps
 
 
 def engine_limits(run: dict[str, Any]) -> Limits:

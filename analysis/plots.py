@@ -33,15 +33,16 @@ def draw_all(results: Results, lengths: Lengths, caption: str, folder: Path) -> 
     }
     if not any(result.total("draft_tokens") for result in results.values()):
         del drawn["wasted"]  # nothing was drafted
-    return [path for name, draw in drawn.items() for path in _write(draw, folder, name)]
+    return [path for name, draw in drawn.items() for path in write_figure(draw, folder, name)]
 
 
 def draw_sweep(table: pd.DataFrame, caption: str, folder: Path) -> list[Path]:
     """Makespan against budget, in `folder`; the paths written. Raises TraceError."""
-    return _write(lambda: makespan_by_budget(table, caption), folder, "makespan_by_budget")
+    return write_figure(lambda: makespan_by_budget(table, caption), folder, "makespan_by_budget")
 
 
-def _write(draw: Callable[[], Figure], folder: Path, name: str) -> list[Path]:
+def write_figure(draw: Callable[[], Figure], folder: Path, name: str) -> list[Path]:
+    """The figure as PNG and SVG, whole or not at all; their paths. Raises TraceError."""
     paths = []
     try:
         folder.mkdir(parents=True, exist_ok=True)

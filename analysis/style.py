@@ -32,12 +32,17 @@ RC: Any = {
 
 
 def new_figure(
-    title: str, caption: str, width: float = 8.0, height: float = 4.6, panels: int = 1
+    title: str,
+    caption: str,
+    width: float = 8.0,
+    height: float = 4.6,
+    panels: int = 1,
+    rows: int = 1,
 ) -> tuple[Figure, list[Axes]]:
-    """A figure of `panels` axes side by side; call inside `rc_context(RC)`."""
+    """A figure of `rows` times `panels` axes, row by row; call inside `rc_context(RC)`."""
     figure = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(figure)
-    axes = figure.subplots(1, panels, squeeze=False)[0].tolist()
+    axes = figure.subplots(rows, panels, squeeze=False).ravel().tolist()
     figure.suptitle(title, x=0.01, ha="left", fontweight="bold", fontsize=12)
     loud = {"color": "#D55E00", "fontweight": "bold"} if "SYNTHETIC" in caption else {}
     caption = textwrap.fill(caption, int(14 * width))

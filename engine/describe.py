@@ -9,6 +9,12 @@ from ..traces.schema import TraceMeta
 from .settings import LiveSettings
 from .versions import vllm_version
 
+SIZES = (
+    "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads",
+    "num_key_value_heads", "head_dim", "vocab_size", "num_experts", "num_local_experts",
+    "num_experts_per_tok", "moe_intermediate_size", "sliding_window", "tie_word_embeddings",
+)  # fmt: skip
+
 
 def describe_engine(vllm_config: Any, settings: LiveSettings) -> TraceMeta:
     """What is really running, and the policy in a policy file's words."""
@@ -18,11 +24,13 @@ def describe_engine(vllm_config: Any, settings: LiveSettings) -> TraceMeta:
     model, cache = vllm_config.model_config, vllm_config.cache_config
     scheduler, parallel = vllm_config.scheduler_config, vllm_config.parallel_config
     spec, end = vllm_config.speculative_config, model.hf_config.to_dict().get("eos_token_id")
+    model_config = _shape(model.hf_text_config)
     device = "CPU" if current_platform.is_cpu() else current_platform.get_device_name()
     config = {
         "model": model.model,
         "load_format": str(vllm_config.load_config.load_format),
         "architecture": list(model.architectures),
+        "model_config": model_config,
         "dtype": str(model.dtype).removeprefix("torch."),
         "quantization": model.quantization,
         "max_model_len": model.max_model_len,
@@ -43,6 +51,7 @@ def describe_engine(vllm_config: Any, settings: LiveSettings) -> TraceMeta:
         "speculative_method": spec.method if spec else None,
         "num_speculative_tokens": spec.num_speculative_tokens if spec else 0,
         "torch": torch.__version__,
+        "threads": torch.get_num_threads() if current_platform.is_cpu() else None,
         "seed": model.seed,
         "policy": settings.to_dict(),
     }
@@ -56,3 +65,8 @@ def describe_engine(vllm_config: Any, settings: LiveSettings) -> TraceMeta:
         engine_config=config,
         hardware=f"{device} ({platform.machine()})",
     )
+
+
+def _shape(config: Any) -> dict[str, Any]:
+    """What of a model's configuration decides the seconds of a forward."""
+    return {name: value for name in SIZES if (value := getattr(config, name, None)) is not None}

@@ -16,9 +16,10 @@ from typing import Any
 import numpy as np
 
 from ..policies.batch import MAX_DRAFT, NO_CAP
+from ..policies.latency.shapes import SHAPES
 from ..traces.store import open_trace
 from .job import Generate, Job, Replay, replayed_steps, trace_vocabulary
-from .models import SHAPES, dummy_model, shape_model
+from .models import dummy_model, shape_model
 from .settings import LiveSettings
 
 DUMMY = {"load_format": "dummy"}
@@ -199,7 +200,8 @@ def _generate(engine: Any, work: Generate) -> Iterator[dict[str, Any]]:
     """Round after round, history growing."""
     from vllm import SamplingParams
 
-    for rl_step in range(work.rounds):
+    first = core(engine).scheduler.session.policy.rl_step  # after those of the history, if any
+    for rl_step in range(first, first + work.rounds):
         prompts, params = [], []
         for name, prompt in zip(work.names, work.prompts, strict=True):
             for sample in range(work.samples):

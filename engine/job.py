@@ -17,10 +17,10 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ..policies.latency.shapes import SHAPES
 from ..traces.schema import TraceError
 from ..traces.store import Trace, open_trace
 from .folders import make_folder
-from .models import SHAPES
 from .settings import LiveSettings
 from .tiny.task import VOCABULARY
 

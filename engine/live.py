@@ -26,6 +26,7 @@ from ..policies.batch import (
     Plan,
     empty_batch,
 )
+from ..policies.latency import bound
 from ..policies.view import StepView
 from ..traces.rollouts import Rollouts
 from ..traces.store import Trace
@@ -60,6 +61,7 @@ class LivePolicy:
     ) -> None:
         self.settings, self._vocab_size, self._warn = settings, vocab_size, warn
         self.k = settings.k
+        self._told = bound(settings.latency, settings.drafter)
         self.rl_step = 0
         self.faults: Counter[str] = Counter()
         self._drafter = settings.drafter.live()
@@ -274,8 +276,8 @@ class LivePolicy:
         self._plan = Plan(plan.values if grown or old is None else old.values, rows)
 
     def _forward_s(self, tokens: int, requests: int) -> float:
-        latency = self.settings.latency
-        return float(latency.seconds(tokens, requests, 0, 0, 0, latency.params))
+        latency = self._told
+        return float(latency.seconds(tokens, requests, 0, 0, 0, 0, latency.params))
 
     def _draft(self, ids: list[Hashable], requests: list[Request]) -> list[list[int]]:
         """Drafts that can be verified: whole numbers of the vocabulary, at most K of them."""

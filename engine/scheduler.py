@@ -22,6 +22,7 @@ from vllm.v1.request import Request
 
 from . import proposer
 from .describe import describe_engine
+from .probe import Probe
 from .session import Session
 from .settings import LiveSettings
 from .versions import check_version
@@ -57,6 +58,7 @@ class Forward:
     running: int
     waiting: int
     kv_tokens: int
+    pairs: int
     prefill: int
     preempted: int
     parts: list[Part]
@@ -104,6 +106,7 @@ class LongtailScheduler(Scheduler):
         if self.session:
             self.session.close()
         self._last_s = 0.0
+        self._probe = Probe()
         self.session = Session(
             settings,
             vocab_size=self.vllm_config.model_config.get_vocab_size(),
@@ -246,17 +249,20 @@ class LongtailScheduler(Scheduler):
         self, output: SchedulerOutput, began_s: float, drafted_s: float, decoding: set[str]
     ) -> None:
         """Remember what was scheduled until its output is in."""
-        drafts, parts, kv_tokens, prefill = output.scheduled_spec_decode_tokens, [], 0, 0
+        drafts, parts = output.scheduled_spec_decode_tokens, []
+        kv_tokens = pairs = prefill = 0
         for request_id, tokens in output.num_scheduled_tokens.items():
             request = self.requests[request_id]
             number = self.session.number(request_id)
             parts.append(Part(request, number, tokens, len(drafts.get(request_id, ()))))
-            kv_tokens += request.num_computed_tokens  # this forward's tokens are counted already
+            reach = request.num_computed_tokens  # this forward's tokens are counted already
+            kv_tokens += reach
+            pairs += tokens * (2 * reach - tokens + 1) // 2  # causal
             prefill += 0 if request_id in decoding else tokens
         running, waiting = self.get_request_counts()
         self._scheduled[id(output)] = Forward(
-            began_s, drafted_s, self.session.now_s, running, waiting, kv_tokens, prefill,
-            self._preempted, parts
+            began_s, drafted_s, self.session.now_s, running, waiting, kv_tokens, pairs,
+            prefill, self._preempted, parts
         )  # fmt: skip
 
     def _account(self, forward: Forward, emitted: list[int], had: list[int]) -> list[int]:
@@ -303,6 +309,7 @@ class LongtailScheduler(Scheduler):
             forward.drafted_s - forward.begin_s + end_s - updated_s,
             forward.scheduled_s - forward.drafted_s,
             came_s - max(forward.scheduled_s, self._last_s),
+            self._probe.seconds(end_s),
             forward.running,
             forward.waiting,
             sum(tokens),
@@ -310,6 +317,7 @@ class LongtailScheduler(Scheduler):
             sum(drafts),
             sum(accepted),
             forward.kv_tokens,
+            forward.pairs,
             forward.prefill,
             forward.preempted,
             [part.number for part in parts],
@@ -317,7 +325,7 @@ class LongtailScheduler(Scheduler):
             drafts,
             accepted,
         )
-        self._last_s = end_s
+        self._last_s = self.session.now_s
         self.session.forward(row)
 
 

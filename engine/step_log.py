@@ -38,6 +38,7 @@ FORWARDS = pa.schema(
         pa.field("draft_s", pa.float64()),  # of it: policy, drafting and indexing
         pa.field("schedule_s", pa.float64()),  # of it: vLLM's scheduler
         pa.field("model_s", pa.float64()),  # of it: model and sampling
+        pa.field("probe_s", pa.float64()),  # of fixed work after it (engine/probe.py), 0: none done
         pa.field("running", pa.int32()),
         pa.field("waiting", pa.int32()),
         pa.field("tokens", pa.int32()),
@@ -45,6 +46,7 @@ FORWARDS = pa.schema(
         pa.field("drafted", pa.int32()),
         pa.field("accepted", pa.int32()),
         pa.field("kv_tokens", pa.int64()),  # context of those that took part, this forward included
+        pa.field("pairs", pa.int64()),  # of a query and a key: what attention computes
         pa.field("prefill_tokens", pa.int32()),
         pa.field("preempted", pa.int32()),
         # one entry per request that took part
@@ -169,12 +171,19 @@ def read_step_log(folder: str | Path, kind: str = "forwards") -> pd.DataFrame:
         )
     try:
         tables = [pq.read_table(part) for part in parts]
+        runs = {(table.schema.metadata or {})[METADATA_KEY] for table in tables}
         frame = pa.concat_tables(tables).to_pandas()
-        frame.attrs["run"] = json.loads((tables[0].schema.metadata or {})[METADATA_KEY])
+        frame.attrs["run"] = json.loads(min(runs))
     except (pa.ArrowException, OSError, KeyError, ValueError, TypeError) as error:
         raise TraceError(
             f"a part of the step log is damaged or something else ({error})",
             file=folder,
             remedy="run again",
         ) from None
+    if len(runs) > 1:
+        raise TraceError(
+            f"parts of {len(runs)} engines' step logs in one folder",
+            file=parts[0].parent,
+            remedy="keep each engine's parts in a folder of their own, as they were written",
+        )
     return frame

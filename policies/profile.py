@@ -35,6 +35,19 @@ class Profile:
             self.offsets[first : last + 1] - begin,
         )
 
+    def take(self, rows: np.ndarray, output_len: np.ndarray) -> Profile:
+        """Rollouts `rows` in that order, cut to `output_len` tokens each (copies)."""
+        begins = self.offsets[rows]
+        index = np.concatenate(
+            [np.arange(b, b + n) for b, n in zip(begins, output_len, strict=True)]
+            or [np.empty(0, int)]
+        )
+        offsets = np.zeros(len(rows) + 1, np.int64)
+        np.cumsum(output_len, out=offsets[1:])
+        left = np.repeat(offsets[1:], output_len) - np.arange(len(index))  # to the end
+        matched = np.minimum(self.matched[index], left).astype(np.uint8)
+        return Profile(self.drafted[index], matched, offsets)
+
     def clairvoyant(self) -> Profile:
         """The same drafter with no token drafted in vain, and as few forwards as can be.
 

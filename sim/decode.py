@@ -24,6 +24,7 @@ from .state import (
     ACCEPTED,
     BLOCK,
     BLOCKS,
+    COVERED,
     DECODE,
     DONE,
     DRAFTED,
@@ -40,6 +41,7 @@ from .state import (
     LOGGED,
     LONGEST_DRAFT,
     OFFSETS,
+    OUTSIDE,
     POSITION_BIN,
     RUNNING,
     SEATS,
@@ -53,15 +55,30 @@ from .state import (
 
 
 @jit(inner=True)
-def _record(log, state, begin, waiting, tokens, requests, drafted, accepted, kv_tokens):
+def _record(
+    log, state, begin, waiting, tokens, requests, drafted, accepted, kv_tokens, pairs, prefill
+):
     row = state.n[LOGGED]
     log.seconds[row, 0] = begin
     log.seconds[row, 1] = state.clock[0] - begin
     counts = log.counts
     counts[row, 0], counts[row, 1], counts[row, 2] = state.n[RUNNING], waiting, tokens
     counts[row, 3], counts[row, 4], counts[row, 5] = requests, drafted, accepted
-    counts[row, 6] = kv_tokens
+    counts[row, 6], counts[row, 7], counts[row, 8] = kv_tokens, pairs, prefill
     state.n[LOGGED] = row + 1
+
+
+@jit(inner=True)
+def _outside(covered, tokens, requests, kv_tokens, pairs, prefill_tokens):
+    """1 for a forward in which one of these lies outside what was measured, else 0."""
+    seen = (
+        covered[0, 0] <= tokens <= covered[0, 1]
+        and covered[1, 0] <= requests <= covered[1, 1]
+        and covered[2, 0] <= kv_tokens <= covered[2, 1]
+        and covered[3, 0] <= pairs <= covered[3, 1]
+        and covered[4, 0] <= prefill_tokens <= covered[4, 1]
+    )
+    return 0 if seen else 1
 
 
 @jit(inner=True)
@@ -91,7 +108,7 @@ def _retire(batch, state):
 
 
 @jit(inner=True)
-def _decode_jump(batch, state, latency, params, limits, until_s, log):
+def _decode_jump(batch, state, latency, params, covered, limits, until_s, log):
     """Forwards without drafts until somebody finishes: the batch does not change, only KV grows."""
     n = state.n[RUNNING]
     steps = np.int64(UNLIMITED)
@@ -104,12 +121,13 @@ def _decode_jump(batch, state, latency, params, limits, until_s, log):
         steps = min(steps, state.n[FREE] // n * limits[BLOCK])
     if len(log.seconds) > 0:
         steps = min(steps, len(log.seconds) - state.n[LOGGED])
-    done = 0
+    done, outside = 0, 0
     while done < steps and state.clock[0] < until_s:
         begin = state.clock[0]
-        state.clock[0] = begin + latency(n, n, kv, 0, 0, params)
+        state.clock[0] = begin + latency(n, n, kv, kv, 0, 0, params)
+        outside += _outside(covered, n, n, kv, kv, 0)
         if len(log.seconds) > 0:
-            _record(log, state, begin, state.n[TAIL] - state.n[HEAD], n, n, 0, 0, kv)
+            _record(log, state, begin, state.n[TAIL] - state.n[HEAD], n, n, 0, 0, kv, kv, 0)
         kv += n
         done += 1
     finished = False
@@ -125,14 +143,16 @@ def _decode_jump(batch, state, latency, params, limits, until_s, log):
                 state.blocks[i] = need
     state.n[FORWARDS] += done
     state.n[TOKENS] += done * n
+    state.n[OUTSIDE] += outside
     if finished:
         _retire(batch, state)
 
 
 @jit(inner=True)
 def _decode_forwards(
-    batch, plan, state, drafted, matched, offsets, rule, latency, params, limits, until_s, log
-):
+    batch, plan, state, drafted, matched, offsets, rule, latency, params, covered, limits,
+    until_s, log,
+):  # fmt: skip
     """Forwards in which everybody decodes and no limit can bind, as many as there are in a row."""
     n = state.n[RUNNING]
     waiting = state.n[TAIL] - state.n[HEAD]
@@ -148,7 +168,7 @@ def _decode_forwards(
     budget, output_len, blocks = state.budget, state.output_len, state.blocks
     clock = state.clock[0]
     free = state.n[FREE]
-    done, tokens, sum_drafted, sum_accepted = 0, 0, 0, 0
+    done, tokens, sum_drafted, sum_accepted, outside = 0, 0, 0, 0, 0
     finished = False
     held = 0
     for j in range(n):
@@ -162,7 +182,7 @@ def _decode_forwards(
         counts[DECODING] = n
         counts[KV_TOKENS] = held
         rule(batch, plan, budget)
-        total, good, kv = 0, 0, 0
+        total, good, kv, pairs = 0, 0, 0, 0
         for j in range(n):
             i = np.uint32(slots[j])
             g = generated[i]
@@ -181,6 +201,7 @@ def _decode_forwards(
             held += gain
             reach = prompt_len[i] + g + d
             kv += reach
+            pairs += (d + 1) * (2 * reach - d) // 2
             finished |= gain == left
             if bounded:
                 need = (reach - 1) // block + 1
@@ -190,14 +211,15 @@ def _decode_forwards(
             if logging:
                 _locate(log, g, d, a)
         begin = clock
-        clock = begin + latency(n + total, n, kv, 0, total, params)
+        clock = begin + latency(n + total, n, kv, pairs, 0, total, params)
+        outside += _outside(covered, n + total, n, kv, pairs, 0)
         done += 1
         tokens += n + total
         sum_drafted += total
         sum_accepted += good
         if logging:
             state.clock[0] = clock
-            _record(log, state, begin, waiting, n + total, n, total, good, kv)
+            _record(log, state, begin, waiting, n + total, n, total, good, kv, pairs, 0)
         if finished:
             kept = 0
             for j in range(n):
@@ -220,10 +242,13 @@ def _decode_forwards(
     state.n[TOKENS] += tokens
     state.n[DRAFTED] += sum_drafted
     state.n[ACCEPTED] += sum_accepted
+    state.n[OUTSIDE] += outside
 
 
 @jit(inner=True)
-def _forward(batch, plan, state, drafted, matched, offsets, rule, latency, params, limits, log):
+def _forward(
+    batch, plan, state, drafted, matched, offsets, rule, latency, params, covered, limits, log
+):
     """One forward in full: schedule, run, postprocess."""
     decoding, held = 0, 0
     for j in range(state.n[RUNNING]):
@@ -243,18 +268,22 @@ def _forward(batch, plan, state, drafted, matched, offsets, rule, latency, param
     if requests == 0:
         return  # everybody was preempted: nothing runs, no time passes
 
-    tokens, kv, prefill, total, good = 0, 0, 0, 0, 0
+    tokens, kv, pairs, prefill, total, good = 0, 0, 0, 0, 0, 0
     for j in range(requests):
         i = state.running[j]
-        tokens += state.scheduled[i]
+        mine = state.scheduled[i]
         if state.phase[i] == DECODE:
-            kv += batch.prompt_len[i] + batch.generated[i] - 1 + state.scheduled[i]
-            total += state.scheduled[i] - 1
+            reach = batch.prompt_len[i] + batch.generated[i] - 1 + mine
+            total += mine - 1
         else:
-            kv += state.computed[i] + state.scheduled[i]
-            prefill += state.scheduled[i]
+            reach = state.computed[i] + mine
+            prefill += mine
+        tokens += mine
+        kv += reach
+        pairs += mine * (2 * np.int64(reach) - mine + 1) // 2
     begin = state.clock[0]
-    state.clock[0] = begin + latency(tokens, requests, kv, prefill, total, params)
+    state.clock[0] = begin + latency(tokens, requests, kv, pairs, prefill, total, params)
+    state.n[OUTSIDE] += _outside(covered, tokens, requests, kv, pairs, prefill)
 
     finished = False
     for j in range(requests):
@@ -285,7 +314,7 @@ def _forward(batch, plan, state, drafted, matched, offsets, rule, latency, param
     state.n[ACCEPTED] += good
     if len(log.seconds) > 0:
         waiting = state.n[TAIL] - state.n[HEAD]
-        _record(log, state, begin, waiting, tokens, requests, total, good, kv)
+        _record(log, state, begin, waiting, tokens, requests, total, good, kv, pairs, prefill)
     if finished:
         _retire(batch, state)
     else:
@@ -294,13 +323,19 @@ def _forward(batch, plan, state, drafted, matched, offsets, rule, latency, param
 
 
 @jit(
-    types.int64(BATCH, PLAN, STATE, U1, U1, OFFSETS, RULE, LATENCY, F8, I8, types.float64, LOG),
+    types.int64(
+        BATCH, PLAN, STATE, U1, U1, OFFSETS, RULE, LATENCY, F8, COVERED, I8, types.float64, LOG
+    ),
 )
-def run(batch, plan, state, drafted, matched, offsets, rule, latency, params, limits, until_s, log):
+def run(
+    batch, plan, state, drafted, matched, offsets, rule, latency, params, covered, limits, until_s,
+    log,
+):  # fmt: skip
     """Run forwards until nothing is left to do, `until_s` is reached, or the log is full.
 
     batch, plan, state: as documented on the types; changed in place. drafted, matched: uint8,
-    offsets: int64[N + 1]: the drafter's profile of these N requests. limits: int64[5]: seats
+    offsets: int64[N + 1]: the drafter's profile of these N requests. covered: float64[5, 2], the
+    range of the latency model's arguments (policies/latency). limits: int64[5]: seats
     (max_num_seqs), tokens per forward (max_num_batched_tokens), tokens per KV block, K, KV blocks
     (UNLIMITED: no limit). A forward that has begun is finished, so the clock may end past
     `until_s`. Returns IDLE, UNTIL or LOG_FULL.
@@ -324,7 +359,7 @@ def run(batch, plan, state, drafted, matched, offsets, rule, latency, params, li
             and n * margin <= state.n[FREE]
         ):
             if longest == 0:
-                _decode_jump(batch, state, latency, params, limits, until_s, log)
+                _decode_jump(batch, state, latency, params, covered, limits, until_s, log)
             else:
                 _decode_forwards(
                     batch,
@@ -336,11 +371,23 @@ def run(batch, plan, state, drafted, matched, offsets, rule, latency, params, li
                     rule,
                     latency,
                     params,
+                    covered,
                     limits,
                     until_s,
                     log,
                 )
         else:
             _forward(
-                batch, plan, state, drafted, matched, offsets, rule, latency, params, limits, log
+                batch,
+                plan,
+                state,
+                drafted,
+                matched,
+                offsets,
+                rule,
+                latency,
+                params,
+                covered,
+                limits,
+                log,
             )

@@ -9,6 +9,7 @@ import numpy as np
 import simpy
 
 from ..policies.batch import Batch, Plan, empty_batch
+from ..policies.latency import covered
 from ..policies.profile import Profile
 from .decode import run
 from .limits import Limits
@@ -22,6 +23,7 @@ from .state import (
     LOG_COLUMNS,
     LOG_FULL,
     LOGGED,
+    OUTSIDE,
     POSITION_BIN,
     PREEMPTED,
     TAIL,
@@ -56,6 +58,7 @@ class Replica:
         self._limits = limits.array(longest_draft)
         self._profile, self._rule, self._latency = profile, budget.rule, latency.seconds
         self._params = np.ascontiguousarray(latency.params, np.float64)
+        self._covered = covered(latency)
 
         def ints() -> np.ndarray:
             return np.zeros(count, np.int32)
@@ -105,6 +108,7 @@ class Replica:
             self._rule,
             self._latency,
             self._params,
+            self._covered,
             self._limits,
             until_s,
             self._log,
@@ -131,6 +135,11 @@ class Replica:
     def tokens(self) -> int:
         """Tokens processed so far, prefill and rejected drafts included."""
         return int(self.state.n[TOKENS])
+
+    @property
+    def outside(self) -> int:
+        """Forwards that the latency model was not measured for."""
+        return int(self.state.n[OUTSIDE])
 
     @property
     def drafted(self) -> tuple[int, int]:

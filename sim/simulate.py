@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ..policies.components import BUDGETS, DRAFTERS, PLACEMENTS
+from ..policies.latency import bound
 from ..policies.latency.presets import make_latency
 from ..policies.profile import Profile, perfect_profile
 from ..policies.registry import spec_of
@@ -26,6 +27,7 @@ class Setup:
     latency: Any = field(default_factory=lambda: make_latency("h100-7b"))
     placement: Any = field(default_factory=lambda: PLACEMENTS.make("fcfs"))
     limits: Limits = field(default_factory=Limits)
+    told: Any = None  # latency that the budget is told, where not the clock's
 
     @classmethod
     def of(
@@ -36,6 +38,7 @@ class Setup:
         latency: Any = "h100-7b",
         placement: Any = "fcfs",
         limits: Limits | None = None,
+        told: Any = None,
     ) -> Setup:
         """From inline specifications, such as `suffix:scope=both`, or mappings.
 
@@ -47,7 +50,13 @@ class Setup:
             make_latency(latency),
             PLACEMENTS.make(placement),
             limits or Limits(),
+            None if told is None else make_latency(told),
         )
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the latency model was not measured for."""
+        return getattr(bound(self.latency, self.drafter), "notes", ())
 
     @property
     def row(self) -> dict[str, Any]:
@@ -62,6 +71,7 @@ class Setup:
             "kv_tokens": self.limits.kv_tokens,
             "block_size": self.limits.block_size,
             "replicas": self.limits.replicas,
+            **({} if self.told is None else {"told": spec_of(self.told)}),
         }
 
 
@@ -133,6 +143,7 @@ class Result:
             "regret": self.regret,
             "acceptance_source": self.setup.drafter.acceptance,
             "configuration": self.setup.row,
+            "notes": list(self.setup.notes),
             "rl_steps": per_step,
             "wall_s": self.wall_s,
         }
@@ -149,6 +160,7 @@ SUMS = (
     "tail_s",
     "preemptions",
     "processed_tokens",
+    "outside",
 )
 
 
@@ -196,7 +208,7 @@ def simulate_steps(
         past = workload.past(step, profile) if setup.budget.past_steps != 0 else ()
         part = profile.part(rows.start, rows.stop)
         requests = workload.requests(step)
-        results.append(_run(requests, part, setup, step, longest, past=past, log=log))
+        results.append(run_step(requests, part, setup, step, longest, past=past, log=log))
         if progress:
             progress(step)
     return results
@@ -212,6 +224,7 @@ def simulate_bounds(
     used.
     """
     everything = replace(setup, budget=BUDGETS.make("unlimited"))
+    silent = replace(everything, drafter=DRAFTERS.make("none"))
     longest = setup.drafter.longest_draft
     clairvoyant, perfect = {}, {}
     for step in workload.choose(rl_steps):
@@ -220,7 +233,7 @@ def simulate_bounds(
         def seconds(
             profile: Profile, k: int, step: int = step, requests: Requests = requests
         ) -> float:
-            return _run(requests, profile, everything, step, k).makespan_s
+            return run_step(requests, profile, everything if k else silent, step, k).makespan_s
 
         drafts = workload.profile(setup.drafter).part(rows.start, rows.stop)
         plain = seconds(drafts, 0)
@@ -232,7 +245,7 @@ def simulate_bounds(
     return Bounds(clairvoyant, perfect)
 
 
-def _run(
+def run_step(
     requests: Requests,
     profile: Profile,
     setup: Setup,
@@ -241,10 +254,12 @@ def _run(
     past: tuple = (),
     log: bool = False,
 ) -> StepResult:
-    latency = setup.latency
+    """One RL step of any requests with their profile; `past` is what the budget looks back on."""
+    latency = bound(setup.latency, setup.drafter)
+    told = latency if setup.told is None else bound(setup.told, setup.drafter)
 
     def forward_s(tokens: int, count: int) -> float:
-        return float(latency.seconds(tokens, count, 0, 0, 0, latency.params))
+        return float(told.seconds(tokens, count, 0, 0, 0, 0, told.params))
 
     view = StepView(
         rl_step=step,

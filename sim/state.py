@@ -7,15 +7,17 @@ from numba import types
 
 QUEUED, PREFILL, DECODE, DONE = range(4)  # phase of a request
 # state.n
-RUNNING, HEAD, TAIL, FREE, FORWARDS, TOKENS, DRAFTED, ACCEPTED, PREEMPTED, LOGGED, IN_PREFILL = (
-    range(11)
-)
-COUNTERS = 11
+COUNTERS = 12
+(RUNNING, HEAD, TAIL, FREE, FORWARDS, TOKENS, DRAFTED, ACCEPTED, PREEMPTED, LOGGED, IN_PREFILL,
+ OUTSIDE) = range(COUNTERS)  # fmt: skip
 # limits
 SEATS, FORWARD_TOKENS, BLOCK, LONGEST_DRAFT, BLOCKS = range(5)
 UNLIMITED = 1 << 60
 # columns of the log
-LOG_COLUMNS = ("running", "waiting", "tokens", "requests", "drafted", "accepted", "kv_tokens")
+LOG_COLUMNS = (
+    "running", "waiting", "tokens", "requests", "drafted", "accepted", "kv_tokens", "pairs",
+    "prefill_tokens",
+)  # fmt: skip
 POSITION_BIN = 128  # output tokens
 # why the loop came back
 IDLE, UNTIL, LOG_FULL = range(3)
@@ -51,4 +53,5 @@ STATE = types.NamedTuple([I4, I4, I4, types.int8[::1], I4, I4, I4, I4, I4, I8, F
 LOG = types.NamedTuple([types.float64[:, ::1], types.int64[:, ::1], types.int64[:, ::1]], Log)
 # Profiles may be views of read-only memory shared between processes.
 U1 = types.Array(types.uint8, 1, "C", readonly=True)
+COVERED = types.float64[:, ::1]
 OFFSETS = types.Array(types.int64, 1, "C", readonly=True)

@@ -45,6 +45,7 @@ class StepResult:
     draft_tokens: int
     accepted_tokens: int
     preemptions: int
+    outside: int  # forwards that the latency model was not measured for
     finish_s: np.ndarray = field(repr=False)  # float64[N]
     request_forwards: np.ndarray = field(repr=False)  # int32[N]: forwards that gave it tokens
     drafted: np.ndarray = field(repr=False)  # int32[N]
@@ -86,7 +87,7 @@ def simulate_step(
             prompt_len=requests.prompt_len[rows],
             output_len=requests.output_len[rows],
             cap=requests.cap[rows],
-            profile=profile if whole else _pick(profile, rows, requests.output_len),
+            profile=profile if whole else profile.take(rows, requests.output_len[rows]),
             budget=budget,
             plan=budget.plan(mine),
             latency=latency,
@@ -110,16 +111,6 @@ def _part(view: StepView, rows: np.ndarray) -> StepView:
         view.past,
         view.forward_s,
     )
-
-
-def _pick(profile: Profile, rows: np.ndarray, output_len: np.ndarray) -> Profile:
-    """The profile of some rollouts, copied together."""
-    index = np.concatenate(
-        [np.arange(profile.offsets[i], profile.offsets[i + 1]) for i in rows] or [np.empty(0, int)]
-    )
-    offsets = np.zeros(len(rows) + 1, np.int64)
-    np.cumsum(output_len[rows], out=offsets[1:])
-    return Profile(profile.drafted[index], profile.matched[index], offsets)
 
 
 def _result(
@@ -174,6 +165,7 @@ def _result(
         draft_tokens=int(drafted.sum()),
         accepted_tokens=int(accepted.sum()),
         preemptions=sum(r.preemptions for r in replicas),
+        outside=sum(r.outside for r in replicas),
         finish_s=finish_s,
         request_forwards=forwards,
         drafted=drafted,

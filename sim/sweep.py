@@ -35,6 +35,7 @@ STEP_FIELDS = (
     "accepted_tokens",
     "preemptions",
     "acceptance_length",
+    "outside",
 )
 
 _shared: tuple[Workload, Sequence[int]] | None = None  # what forked workers inherit

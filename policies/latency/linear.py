@@ -10,17 +10,18 @@ import numpy as np
 from ..compiled import jit
 from ..registry import option
 from . import LATENCY_SIGNATURE
+from .terms import TERMS, Terms, add_terms
 
 
 @jit(LATENCY_SIGNATURE)
-def _seconds(tokens, requests, kv_tokens, prefill_tokens, draft_tokens, p):
-    return p[0] + p[1] * tokens + p[2] * kv_tokens + p[3] * requests + p[4] * draft_tokens
+def _seconds(tokens, requests, kv_tokens, pairs, prefill_tokens, draft_tokens, p):
+    core = p[TERMS] + p[TERMS + 1] * tokens
+    return add_terms(core, requests, kv_tokens, pairs, prefill_tokens, draft_tokens, p)
 
 
 @dataclass(frozen=True)
-class Linear:
-    """base + token * tokens + kv_token * KV tokens read + request * requests + draft * draft
-    tokens.
+class Linear(Terms):
+    """base + token * tokens, and the terms that every model has.
 
     The defaults are a fit through DAS Fig. 8 from 0 to 3,600 tokens (DeepSeek-R1-Distill-Qwen-7B
     on an H100): a prior, not a calibration.
@@ -32,11 +33,8 @@ class Linear:
 
     base: float = option(9.5e-3, "one forward of nothing", low=0.0, unit="s")
     token: float = option(25e-6, "each token in the forward", low=0.0, unit="s")
-    kv_token: float = option(0.0, "each KV token read", low=0.0, unit="s")
-    request: float = option(0.0, "each request in the forward", low=0.0, unit="s")
-    draft: float = option(0.0, "drafting one draft token, on the critical path", low=0.0, unit="s")
 
     @property
     def params(self) -> np.ndarray:
-        """float64[5], as `seconds` takes them."""
-        return np.array([self.base, self.token, self.kv_token, self.request, self.draft])
+        """float64[7], as `seconds` takes them."""
+        return np.array([*self.terms, self.base, self.token])

@@ -11,45 +11,29 @@ import numpy as np
 from ..compiled import jit
 from ..registry import option
 from . import LATENCY_SIGNATURE
+from .terms import TERMS, Terms, add_terms, first_at_least, padded
 
-HEADER = 6  # kv_token, request, draft, number of points, number of capture sizes, slope beyond
+HEADER = TERMS + 3  # number of points, number of capture sizes, slope beyond
 
 
 @jit(LATENCY_SIGNATURE)
-def _seconds(tokens, requests, kv_tokens, prefill_tokens, draft_tokens, p):
-    points, captures = int(p[3]), int(p[4])
-    x = float(tokens)
-    sizes = HEADER + 2 * points
-    if captures > 0 and x <= p[sizes + captures - 1]:  # padded to the next captured graph
-        low, high = 0, captures - 1
-        while low < high:
-            middle = (low + high) // 2
-            if p[sizes + middle] < x:
-                low = middle + 1
-            else:
-                high = middle
-        x = p[sizes + low]
-    low, high = 0, points - 1
-    while low < high:
-        middle = (low + high) // 2
-        if p[HEADER + middle] < x:
-            low = middle + 1
-        else:
-            high = middle
-    right = max(low, 1)
+def _seconds(tokens, requests, kv_tokens, pairs, prefill_tokens, draft_tokens, p):
+    points, captures = int(p[TERMS]), int(p[TERMS + 1])
+    x = padded(tokens, p, HEADER + 2 * points, captures)
+    right = max(first_at_least(x, p, HEADER, points), 1)
     x0, x1 = p[HEADER + right - 1], p[HEADER + right]
     y0, y1 = p[HEADER + points + right - 1], p[HEADER + points + right]
     if x <= p[HEADER]:
         seconds = y0  # a forward is never cheaper than the smallest one measured
     elif x > x1:
-        seconds = y1 + (x - x1) * p[5]
+        seconds = y1 + (x - x1) * p[TERMS + 2]
     else:
         seconds = y0 + (y1 - y0) * (x - x0) / (x1 - x0)
-    return seconds + p[0] * kv_tokens + p[1] * requests + p[2] * draft_tokens
+    return add_terms(seconds, requests, kv_tokens, pairs, prefill_tokens, draft_tokens, p)
 
 
 @dataclass(frozen=True)
-class Piecewise:
+class Piecewise(Terms):
     """Straight lines between measured (tokens, seconds) points, padded to capture sizes if given.
 
     Below the first point its value holds, beyond the last one the line through the first and the
@@ -76,9 +60,6 @@ class Piecewise:
         unit="s",
     )
     capture: tuple[float, ...] = option((), "CUDA-graph capture sizes, ascending, a/b/c", low=1.0)
-    kv_token: float = option(0.0, "each KV token read", low=0.0, unit="s")
-    request: float = option(0.0, "each request in the forward", low=0.0, unit="s")
-    draft: float = option(0.0, "drafting one draft token, on the critical path", low=0.0, unit="s")
 
     def __post_init__(self) -> None:
         if len(self.tokens) != len(self.time) or len(self.tokens) < 2:
@@ -92,16 +73,5 @@ class Piecewise:
     def params(self) -> np.ndarray:
         """float64: header, tokens, seconds, capture sizes, as `seconds` takes them."""
         slope = (self.time[-1] - self.time[0]) / (self.tokens[-1] - self.tokens[0])
-        return np.array(
-            [
-                self.kv_token,
-                self.request,
-                self.draft,
-                len(self.tokens),
-                len(self.capture),
-                slope,
-                *self.tokens,
-                *self.time,
-                *self.capture,
-            ]
-        )
+        header = [*self.terms, len(self.tokens), len(self.capture), slope]
+        return np.array([*header, *self.tokens, *self.time, *self.capture])

@@ -1,6 +1,6 @@
 """The simulator in plain Python, from the definition: one token and one request at a time."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import numpy as np
 
@@ -58,7 +58,8 @@ def suffix_draft(
 
 def simulate(
     queue: list[Request], draft: Callable[[Request], list[int]], budget: Callable[[Request], int],
-    seats: float, forward_tokens: int, block: int, free: float, costs: Sequence[float],
+    seats: float, forward_tokens: int, block: int, free: float,
+    base_s: float, request_s: Callable[[int, int, int, bool], float],
 ) -> tuple[int, float]:  # fmt: skip
     """(forwards, makespan) of one RL step on a replica with `free` KV blocks."""
     running, forwards, clock = list[Request](), 0, 0.0
@@ -81,9 +82,8 @@ def simulate(
                 running.append(queue.pop(0))
             free, room, r.blocks = free - need, room - tokens, r.blocks + need
             now.append((r, tokens, d[: tokens - 1]))
-        forwards, clock = forwards + bool(now), clock + bool(now) * costs[0]
-        for r, n, d in now:
-            clock += costs[1] * n + costs[2] * (r.computed + n) + costs[3] + costs[4] * len(d)
+        forwards, clock = forwards + bool(now), clock + bool(now) * base_s
+        clock += sum(request_s(r.computed, n, len(d), r.decoding) for r, n, d in now)
         for r, tokens, d in now:
             left, a = r.output[r.generated :], 0
             while a < min(len(d), len(left)) and d[a] == left[a]:

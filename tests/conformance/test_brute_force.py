@@ -29,7 +29,30 @@ from longtail.sim.workload import Workload
 
 DRAFTERS = ("none", "ngram", "suffix:problem", "suffix:own", "suffix:both")
 BUDGETS = ("fixed", "unlimited", "das")
-LATENCY = "linear:base=1e-2,token=3e-5,kv_token=1e-7,request=2e-4,draft=5e-6"
+COSTS = {
+    "base": 1e-2,
+    "token": 3e-5,
+    "kv_token": 1e-7,
+    "pair": 4e-8,
+    "request": 2e-4,
+    "prefill": 7e-6,
+    "draft": 5e-6,
+}
+LATENCY = {"name": "linear", **COSTS}
+
+
+def request_s(computed: int, tokens: int, drafts: int, decoding: bool) -> float:
+    """What a request costs in a forward: its KV read once, its queries each against its keys."""
+    pairs = sum(computed + i for i in range(1, tokens + 1))  # causal
+    counts = {
+        "token": tokens,
+        "kv_token": computed + tokens,
+        "pair": pairs,
+        "request": 1,
+        "prefill": 0 if decoding else tokens,
+        "draft": drafts,
+    }
+    return sum(COSTS[name] * count for name, count in counts.items())
 
 
 @dataclass(frozen=True)
@@ -79,14 +102,14 @@ def view_of(case: Case, load: Workload, step: int) -> StepView:
         longest_draft=case.setup.drafter.longest_draft,
         past=load.past(step, load.profile(case.setup.drafter)),
         forward_s=lambda tokens, count: float(
-            latency.seconds(tokens, count, 0, 0, 0, latency.params)
+            latency.seconds(tokens, count, 0, 0, 0, 0, latency.params)
         ),
     )
 
 
 def by_definition(case: Case, view: StepView) -> tuple[list[Request], int, float]:
     window = getattr(case.setup.drafter, "window", 0)
-    step, limits, latency = view.rl_step, case.setup.limits, case.setup.latency
+    step, limits = view.rl_step, case.setup.limits
     requests = []
     for rollout in case.rollouts:
         if rollout.rl_step == step:
@@ -119,7 +142,8 @@ def by_definition(case: Case, view: StepView) -> tuple[list[Request], int, float
         limits.max_num_batched_tokens or 1 << 60,
         limits.block_size,
         math.inf if limits.kv_tokens is None else limits.kv_tokens // limits.block_size,
-        latency.params.tolist(),
+        COSTS["base"],
+        request_s,
     )
     return requests, forwards, makespan_s
 

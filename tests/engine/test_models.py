@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from longtail.engine.models import SHAPES, SMALLEST_HEAD, dummy_model, shape_model
+from longtail.engine.models import SMALLEST_HEAD, dummy_model, shape_model
 from longtail.engine.tiny.task import EOS, PAD, VOCABULARY, Problem
+from longtail.policies.latency.shapes import SHAPES
 
 PARAMETERS = {  # as the model cards give them, in billions
     "qwen2.5-1.5b": 1.54,

@@ -14,11 +14,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from longtail.engine.job import Job, Replay
-from longtail.engine.models import SHAPES
 from longtail.engine.policies import METHODS, parse_engine, parse_policy
 from longtail.engine.settings import LiveSettings
 from longtail.engine.suite import POLICIES, SUITES, Suite, suite_jobs
 from longtail.policies.components import BUDGETS, DRAFTERS
+from longtail.policies.latency.shapes import SHAPES
 from longtail.policies.registry import ComponentError
 from longtail.traces import TraceError, TraceMeta, TraceWriter, open_trace
 from longtail.traces.check import check_trace

@@ -12,7 +12,7 @@ FIGURE = Path(__file__).parents[2].parent / "shared/reference/figures/das_fig8_f
 
 def seconds(spec: str, tokens: int, requests: int = 0, kv: int = 0, drafts: int = 0) -> float:
     latency = make_latency(spec)
-    return float(latency.seconds(tokens, requests, kv, 0, drafts, latency.params))
+    return float(latency.seconds(tokens, requests, kv, 0, 0, drafts, latency.params))
 
 
 def test_linear_by_hand() -> None:

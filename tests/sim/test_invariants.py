@@ -248,7 +248,7 @@ def replica_of(load: Workload, setup: Setup, step: int, log: bool = False) -> Re
         longest_draft=setup.drafter.longest_draft,
         past=load.past(step, profile),
         forward_s=lambda tokens, count: float(
-            latency.seconds(tokens, count, 0, 0, 0, latency.params)
+            latency.seconds(tokens, count, 0, 0, 0, 0, latency.params)
         ),
     )
     return Replica(

@@ -1,0 +1,54 @@
+"""A calibration's seconds for forwards that were really run: the true batch, the true machine."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from ..policies.latency import ARGUMENTS
+from ..policies.latency.calibrated import bind_content
+from .observations import LiveRun, observe
+from .speed import slowness
+
+
+class Clock:
+    """Predicts a live run's forwards one by one."""
+
+    def __init__(self, content: Mapping[str, Any]) -> None:
+        self._content = content
+
+    def seconds(self, run: LiveRun, quiet: bool = False) -> np.ndarray:
+        """float64[n] of each forward, until the next one could begin; on the machine as the probe
+        found it just then, or on the quiet one.
+        """
+        seen = observe([run])
+        bound = bind_content(self._content, run.component)
+        counts = seen[[*ARGUMENTS, "drafted"]].to_numpy(np.int64)
+        whole = np.array([bound.seconds(*row, bound.params) for row in counts.tolist()])
+        if quiet:
+            return whole
+        host = np.array([bound.host_s(*row) for row in counts.tolist()])
+        slow = slowness(seen.probe_s.to_numpy(), self._content["probe"]["quiet_s"])
+        follows = self._content["probe"]["follows"]
+        return (whole - host) * slow ** follows["model"] + host * slow ** follows["host"]
+
+    @staticmethod
+    def measured(run: LiveRun) -> np.ndarray:
+        """float64[n] of each forward, until the next one could begin."""
+        return observe([run]).whole_s.to_numpy()
+
+    def slow(self, run: LiveRun) -> float:
+        """How many times longer the run took by this than on the quiet machine."""
+        return float(self.seconds(run).sum() / self.seconds(run, quiet=True).sum())
+
+    def outside(self, run: LiveRun) -> float:
+        """Share of the run's forwards outside what was measured."""
+        seen = observe([run])
+        covered = self._content["covered"]
+        inside = np.ones(len(seen), bool)
+        for name in ARGUMENTS:
+            low, high = covered[name]
+            inside &= ((seen[name] >= low) & (seen[name] <= high)).to_numpy()
+        return float(1 - inside.mean())

@@ -1,0 +1,193 @@
+"""Live runs as measurements: per forward, what it processed and where its seconds went."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ..engine.job import Job
+from ..engine.step_check import read_whole_log
+from ..policies.components import BUDGETS, DRAFTERS
+from ..policies.registry import brief
+from ..traces.schema import TraceError
+
+IDENTITY = (
+    "hardware", "engine", "architecture", "model_config", "load_format", "dtype", "quantization",
+    "kv_cache_dtype", "tensor_parallel", "pipeline_parallel", "data_parallel", "async_scheduling",
+    "enforce_eager", "cudagraph_mode", "cudagraph_capture_sizes", "threads",
+)  # fmt: skip
+"""What two engines have to share for one's seconds to be the other's."""
+
+
+PROBES = 5  # of which the median is taken
+FEW = 3  # times the usual gap that need no explanation
+
+
+@dataclass(frozen=True)
+class LiveRun:
+    """One engine's step log, and the job it came from if `longtail run` made it."""
+
+    name: str
+    folder: Path
+    run: dict[str, Any]  # the engine's resolved configuration and policy
+    forwards: pd.DataFrame = field(repr=False)
+    requests: pd.DataFrame = field(repr=False)
+    job: Job | None = None
+    summary: dict[str, Any] | None = None
+
+    @property
+    def drafter(self) -> str:
+        """The drafter in brief, `none` without speculation, vLLM's own as `vllm:…`."""
+        method = self.run.get("speculative_method")
+        if method not in (None, "custom_class"):
+            return f"vllm:{method}"
+        return brief(self.component)
+
+    @property
+    def component(self) -> Any:
+        """The drafter itself."""
+        return DRAFTERS.make(self.run["policy"]["drafter"])
+
+    @property
+    def policy(self) -> str:
+        """Drafter and budget, as the command line takes them."""
+        if self.drafter.startswith("vllm:") or not self.speculates:
+            return self.drafter
+        return f"{self.drafter}/{brief(BUDGETS.make(self.run['policy']['budget']))}"
+
+    @property
+    def speculates(self) -> bool:
+        """Whether the engine was started to verify drafts: its sampler then costs more."""
+        return self.run.get("speculative_method") is not None
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What the seconds depend on beside the batch."""
+        return {name: self.run.get(name) for name in IDENTITY}
+
+    @property
+    def digest(self) -> str:
+        """Of what was measured: the same log, the same digest."""
+        columns = self.forwards[["begin_s", "forward_s", "tokens", "kv_tokens"]].to_numpy("<f8")
+        return hashlib.blake2b(columns.tobytes(), digest_size=8).hexdigest()
+
+
+def read_runs(paths: Sequence[str | Path]) -> list[LiveRun]:
+    """Runs by their folders: `longtail run`'s output or one of the runs in it, or a step log.
+
+    Raises TraceError for a folder without runs, and for a log that is not whole.
+    """
+    runs = [_read(folder) for path in paths for folder in _folders(Path(path))]
+    seen: dict[str, Path] = {}
+    for run in runs:
+        if run.digest in seen:
+            raise TraceError(
+                f"the same measurements as {seen[run.digest]}", file=run.folder, remedy="name one"
+            )
+        seen[run.digest] = run.folder
+    return runs
+
+
+def _folders(path: Path) -> list[Path]:
+    """Folders of single runs in `path`, sorted by name; partial ones (hidden) are left out."""
+    if (path / "steps").is_dir() or list(path.glob("forwards-*.parquet")):
+        return [path]
+    inner = [p for p in sorted(path.glob("*")) if p.is_dir() and not p.name.startswith(".")]
+    jobs = [p for p in inner if (p / "steps").is_dir()]
+    logs = [p for p in inner if list(p.glob("forwards-*.parquet"))]
+    if not jobs and not logs:
+        raise TraceError(
+            "no live runs here", file=path, remedy="name a folder that `longtail run` has written"
+        )
+    return jobs or logs
+
+
+def _read(folder: Path) -> LiveRun:
+    steps = folder / "steps"
+    forwards, requests = read_whole_log(steps if steps.is_dir() else folder)
+    job = summary = None
+    if (folder / "job.json").is_file():
+        job = Job.from_json((folder / "job.json").read_text())
+        summary = json.loads((folder / "summary.json").read_text())
+    return LiveRun(folder.name, folder, forwards.attrs["run"], forwards, requests, job, summary)
+
+
+def same_engine(runs: Sequence[LiveRun], of: dict[str, Any] | None = None, than: str = "") -> None:
+    """Raise TraceError unless all runs are of one engine on one machine (and of `of`, if given)."""
+    first = of if of is not None else runs[0].identity
+    than = than or str(runs[0].folder)
+    for run in runs:
+        other = [n for n in IDENTITY if n in first and run.identity[n] != first[n]]
+        if other:
+            told = ", ".join(
+                f"{n} {_short(run.identity[n])}, not {_short(first[n])}" for n in other
+            )
+            raise TraceError(
+                f"another engine than {than}: {told}",
+                file=run.folder,
+                remedy="calibrate each engine, model and machine by itself",
+            )
+
+
+def _short(value: Any) -> str:
+    text = str(value)
+    return text if len(text) <= 60 else text[:57] + "…"
+
+
+def observe(runs: Sequence[LiveRun]) -> pd.DataFrame:
+    """One row per forward of all runs: run (index), rl_step, speculates, live (1), tokens,
+    requests, kv_tokens, pairs, prefill_tokens, drafted, and seconds: whole_s until the next forward
+    could begin, of it model_s, draft_s and host_s (scheduler, bookkeeping, between forwards); and
+    probe_s, how long fixed work took about then (engine/probe.py).
+    """
+    frames = []
+    for index, run in enumerate(runs):
+        log = run.forwards
+        gap = _gaps(log)
+        host = log.forward_s + gap - log.model_s - log.draft_s
+        frame = log[["rl_step", "tokens", "requests", "kv_tokens", "pairs", "prefill_tokens",
+                     "drafted", "model_s", "draft_s"]].copy()  # fmt: skip
+        frames.append(
+            frame.assign(
+                run=index,
+                speculates=float(run.speculates),
+                live=1.0,
+                host_s=np.maximum(host, 0.0),
+                probe_s=_probed(log),
+                whole_s=log.forward_s + gap,
+            )
+        )
+    return pd.concat(frames, ignore_index=True)
+
+
+def _probed(log: pd.DataFrame) -> np.ndarray:
+    """float64[n]: the probe's seconds at each forward, the median of those next to it in time."""
+    done = np.flatnonzero(log.probe_s > 0)
+    if not len(done):
+        return np.full(len(log), np.nan)
+    steady = log.probe_s.iloc[done].rolling(PROBES, center=True, min_periods=1).median()
+    begin = log.begin_s.to_numpy()
+    return np.interp(begin, begin[done], steady.to_numpy())
+
+
+def _gaps(log: pd.DataFrame) -> np.ndarray:
+    """float64[n] seconds from a forward's end to the next one's begin. Where nobody was running all
+    the time, the engine may have waited for work: the median of the others stands there.
+    """
+    gap = np.zeros(len(log))
+    begin, end = log.begin_s.to_numpy(), (log.begin_s + log.forward_s).to_numpy()
+    gap[:-1] = np.maximum(begin[1:] - end[:-1] - log.probe_s.to_numpy()[:-1], 0.0)
+    usual = float(np.median(gap[:-1])) if len(gap) > 1 else 0.0
+    requests, waiting = log.request.to_numpy(), log.waiting.to_numpy()
+    for i in np.flatnonzero(gap > FEW * usual):
+        if not waiting[i] and not np.isin(requests[i], requests[i + 1]).any():
+            gap[i] = usual
+    gap[-1:] = usual
+    return gap

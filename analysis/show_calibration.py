@@ -1,0 +1,96 @@
+"""A calibration for people: what was chosen, its parameters, and how far to trust it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from .calibrate import Calibration
+from .show import Output, table
+
+
+def show_calibration(made: Calibration) -> None:
+    """Print what `longtail calibrate` found."""
+    content, out = made.content, Output()
+    engine, runs = content["engine"], content["runs"]
+    out.print(
+        f"{engine['hardware']}, {engine['engine']}, {', '.join(engine['architecture'] or [])}: "
+        f"{sum(run['forwards'] for run in runs):,} forwards of {len(runs)} runs",
+        style="bold",
+    )
+    rows = [
+        [name, f"{score['error']:.2%}", f"{score['standard_error']:.2%}",
+         "chosen" if name == content["forward"]["name"] else ""]
+        for name, score in content["choice"].items()
+    ]  # fmt: skip
+    out.show(table(["form", "held-out error", "+-", ""], rows, "Cross-validation, by forward"))
+    _show_parameters(out, made)
+    if content["verify"]:
+        out.print(_verify(content["verify"]))
+    rows = [
+        [run["name"], run["policy"], f"{run['forwards']:,}", f"{run['seconds']:.2f}",
+         f"{run['fitted_over_measured'] - 1:+.1%}"]
+        for run in runs
+    ]  # fmt: skip
+    out.show(table(["run", "policy", "forwards", "seconds", "fit"], rows, "Runs it was fitted to"))
+    out.print(_trust(content), markup=False)
+    if content["bench"]:
+        rows = [
+            [case["case"], f"{1e3 * case['measured_s']:.3f}", f"{1e3 * case['fitted_s']:.3f}"]
+            for case in content["bench"]
+        ]
+        out.show(table(["case", "measured ms", "fitted ms"], rows, "vllm bench forward"))
+
+
+def _show_parameters(out: Output, made: Calibration) -> None:
+    content = made.content
+    rows = []
+    values = dict(zip(made.names, made.fit.coefficients, strict=True))
+    parts = (("forward", values), ("host", content["host"]))
+    for part, found in parts:
+        for name, (low, high) in content["intervals"][part].items():
+            rows.append([f"{part}: {name}", *(_seconds(s) for s in (found[name], low, high))])
+    for drafter, cost in content["draft"].items():
+        for name, value in cost.items():
+            if value:
+                rows.append([f"drafting, {drafter}: {name}", _seconds(value), "", ""])
+    columns = ["seconds of the quiet machine", "fitted", "95 % from", "to"]
+    out.show(table(columns, rows, "Parameters (each adds to a forward; zero: nothing was found)"))
+
+
+def _seconds(value: float) -> str:
+    return f"{1e6 * value:.4g} us"
+
+
+def _verify(verify: Mapping[str, Any]) -> str:
+    if verify["share"] is None:
+        return "Verifying drafts: these contexts are too short for their reading to show."
+    low, high = verify["interval"]
+    words = (
+        "Verifying drafts: of what a KV token costs a request without a draft, "
+        f"{verify['share']:.0%} ({low:.0%} to {high:.0%}) is paid again for every draft token; "
+        "0 %: read once per request, 100 %: once per token. "
+        f"Contexts are {verify['context']:.0%} of these forwards' seconds."
+    )
+    return words + (" These runs do not settle it." if high - low > 0.5 else "")
+
+
+def _trust(content: Mapping[str, Any]) -> str:
+    covered = ", ".join(
+        f"{name} {low:,.0f} to {high:,.0f}" for name, (low, high) in content["covered"].items()
+    )
+    probe, outliers = content["probe"], content["outliers"]
+    lines = [
+        f"Measured range (results say what share of their forwards is outside): {covered}.",
+        f"Left out as outliers: {outliers['forwards']:.1%} of the forwards, "
+        f"{outliers['seconds']:.1%} of the seconds. A forward scatters by {content['spread']:.0%}.",
+    ]
+    if probe["quiet_s"]:
+        follows = ", ".join(f"{part} {value:g}" for part, value in probe["follows"].items())
+        lines.append(
+            f"By the probe the machine was {probe['slow']:.2f} times slower than when quiet; "
+            f"seconds follow that with the power: {follows} (0: not at all)."
+        )
+    if content["left_out"]:
+        lines.append(f"Not used (vLLM's own methods): {', '.join(content['left_out'])}.")
+    return "\n".join(lines)

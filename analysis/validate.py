@@ -1,0 +1,166 @@
+"""Predictions held against live replays, the error split by where it comes from.
+
+Tokens: forwards, drafted and accepted have to be equal. Clock: the seconds of the forwards as they
+really were. Composition: the RL step as it was predicted from the trace alone. Machine: how much
+slower than the quiet one it was during the run, by the probe (analysis/speed.py); predictions are
+made for the quiet machine, and compared at the speed that the machine had.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ..engine.job import Replay
+from ..policies.latency.calibrated import Calibrated
+from ..policies.latency.presets import make_latency
+from ..traces.schema import TraceError
+from .calibrate import calibrate
+from .clock import Clock
+from .composition import active_curve, curve_distance, finish_order, step_seconds, tail_seconds
+from .observations import LiveRun, same_engine
+from .parity import compare_logs, simulate_replay
+
+
+@dataclass(frozen=True)
+class Check:
+    """One live replay and its prediction; errors are predicted over measured, minus 1."""
+
+    run: str
+    policy: str
+    trace: str
+    rl_steps: str
+    batch: int  # max_num_seqs of the engine
+    held_out: bool  # no calibration saw this run
+    calibration: str
+    exact: bool  # every forward's running, drafted and accepted
+    forwards: int
+    tokens: str  # how many forwards agree, and the first that does not
+    measured_s: float  # makespan, summed over RL steps
+    slow: float  # times slower than on the quiet machine
+    predicted_s: float  # on the quiet machine
+    clock_error: float  # sum of the forwards' seconds, given the batch and the machine's speed
+    forward_error: float  # median over forwards, absolute
+    makespan_error: float  # at the machine's speed
+    tail_error: float
+    curve: float  # area between the active curves over the measured one's
+    finish_tau: float
+    outside: float  # share of forwards outside what was calibrated
+    notes: tuple[str, ...] = ()
+
+    @property
+    def quiet_s(self) -> float:
+        """What the run would have taken on the quiet machine."""
+        return self.measured_s / self.slow
+
+    @property
+    def cell(self) -> tuple[str, str, int]:
+        """Equal for repeats of the same run."""
+        return (self.policy, f"{self.trace} {self.rl_steps}", self.batch)
+
+    def to_json(self) -> dict[str, Any]:
+        """Its fields."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Checked:
+    """A check and the logs that it rests on, one row per forward."""
+
+    check: Check
+    live: pd.DataFrame
+    simulated: pd.DataFrame
+    measured_s: np.ndarray  # float64, per live forward, until the next one could begin
+    fitted_s: np.ndarray  # float64, the same predicted, at the machine's speed
+
+
+def check_run(run: LiveRun, latency: Calibrated, seen: Sequence[str], name: str) -> Checked:
+    """Predict one live replay. seen: digests of the runs that `latency` was fitted to.
+
+    Raises TraceError for a run of another engine, and for one that is no replay.
+    """
+    if run.job is None or not isinstance(run.job.work, Replay):
+        raise TraceError("not a replay", file=run.folder, remedy="name the folder of a replay")
+    same_engine([run], latency.content["engine"], f"the calibration's ({name})")
+    clock = Clock(latency.content)
+    results = simulate_replay(run.job, run.run, latency)
+    simulated = pd.concat([r.log.assign(rl_step=r.rl_step) for r in results if r.log is not None])
+    parity = compare_logs(run.forwards, simulated)
+    fitted, slow = clock.seconds(run), clock.slow(run)
+    whole = clock.measured(run)
+    measured = predicted = tail = predicted_tail = area = curves = 0.0
+    taus = []
+    for result in results:
+        live = run.forwards[run.forwards.rl_step == result.rl_step]
+        requests = _in_order(run, result.rl_step)
+        if not len(live) or len(requests) != len(result.finish_s):
+            raise TraceError(
+                f"RL step {result.rl_step} is not whole in the log",
+                file=run.folder,
+                remedy="run it again in a new folder",
+            )
+        begin = float(live.begin_s.iloc[0])
+        finish = requests.end_s.to_numpy() - begin
+        seconds = float(step_seconds(live)[1][-1])
+        measured, predicted = measured + seconds, predicted + result.makespan_s
+        tail += tail_seconds(finish)
+        predicted_tail += result.tail_s
+        assert result.log is not None
+        distance = curve_distance(active_curve(result.log, slow), active_curve(live))
+        area, curves = area + distance * seconds, curves + seconds
+        taus.append(finish_order(result.finish_s, finish))
+    outside = sum(result.outside for result in results)
+    check = Check(
+        run=run.name,
+        policy=run.policy,
+        trace=Path(run.job.work.trace).name,
+        rl_steps=",".join(str(result.rl_step) for result in results),
+        batch=int(run.run["max_num_seqs"]),
+        held_out=run.digest not in seen,
+        calibration=name,
+        exact=parity.exact,
+        forwards=len(run.forwards),
+        tokens=str(parity),
+        measured_s=measured,
+        slow=slow,
+        predicted_s=predicted,
+        clock_error=float(fitted.sum() / whole.sum() - 1),
+        forward_error=float(np.median(np.abs(fitted / np.maximum(whole, 1e-12) - 1))),
+        makespan_error=predicted * slow / measured - 1,
+        tail_error=predicted_tail * slow / tail - 1 if tail else 0.0,
+        curve=area / curves,
+        finish_tau=float(np.mean(taus)),
+        outside=outside / max(len(simulated), 1),
+        notes=latency.bind(run.component).notes,
+    )
+    return Checked(check, run.forwards, simulated, whole, fitted)
+
+
+def _in_order(run: LiveRun, rl_step: int) -> pd.DataFrame:
+    """The RL step's requests as the trace has them: they were submitted in its order."""
+    return run.requests[run.requests.rl_step == rl_step].sort_values("request")
+
+
+def leave_one_out(runs: Sequence[LiveRun]) -> dict[str, dict[str, Any]]:
+    """By policy, what is calibrated from the runs of all others. Raises TraceError."""
+    policies = list(dict.fromkeys(run.policy for run in runs))
+    if len(policies) < 3:
+        raise TraceError(
+            f"runs of {len(policies)} policies; leaving one out takes at least three",
+            remedy="name more runs, or give --calibration",
+        )
+    return {
+        policy: calibrate([run for run in runs if run.policy != policy]).content
+        for policy in policies
+    }
+
+
+def calibration_for(contents: Mapping[str, Path], run: LiveRun) -> tuple[str, Calibrated]:
+    """The one that leaves the run's policy out, else the only one; by policy or by ``all``."""
+    key = run.policy if run.policy in contents else "all"
+    return key, make_latency(str(contents[key]))

@@ -1,0 +1,160 @@
+"""Verbs that turn live runs into a latency model, and predictions into checked ones."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from .traces.step_list import Steps
+
+
+@click.command()
+@click.argument("runs", nargs=-1, required=True, metavar="RUN…")
+@click.option("--bench", "bench", multiple=True, metavar="FILE",
+              help="What `vllm bench forward --output-json` wrote; may be repeated.")  # fmt: skip
+@click.option("-o", "--output", type=click.Path(dir_okay=False), required=True, metavar="FILE")
+def calibrate(runs: tuple[str, ...], bench: tuple[str, ...], output: str) -> None:
+    """Fit a latency model to live runs, for `--latency FILE` wherever a latency is named.
+
+    RUN is a folder that `longtail run` has written, one of the runs in it, or a step log. All have
+    to be of one engine, model and machine. The picture of the fit lies beside FILE.
+
+    \b
+    longtail run sample --replay --rl-steps 3 --model dummy --policy suffix/unlimited -o runs
+    longtail calibrate runs -o model.json
+    longtail simulate sample --drafter suffix --budget das --latency model.json
+    """
+    from .analysis.calibrate import calibrate as fit
+    from .analysis.calibration_file import write_calibration
+    from .analysis.forward_bench import read_bench
+    from .analysis.observations import read_runs
+    from .analysis.show_calibration import show_calibration
+
+    path = Path(output)
+    _check_json(path)
+    cases = [case for file in bench for case in read_bench(file)]
+    content = fit(read_runs(runs), cases)
+    pictures = write_calibration(content, path)
+    show_calibration(content)
+    for written in (path, *pictures):
+        click.echo(written)
+
+
+@click.command()
+@click.argument("trace", required=False)
+@click.option("--live", multiple=True, metavar="RUN", help="Live runs; may be repeated.")
+@click.option("--run", "run_now", is_flag=True, help="Run the policies live first, on TRACE.")
+@click.option(
+    "--calibration",
+    type=click.Path(dir_okay=False),
+    metavar="FILE",
+    help="Predict all runs with it. By default each policy with one calibrated on all others.",
+)
+@click.option("--within", type=click.FloatRange(min=0), metavar="SHARE",
+              help="Exit code 1 if a held-out makespan is missed by more than this.")  # fmt: skip
+@click.option(
+    "--policy",
+    multiple=True,
+    metavar="DRAFTER[/BUDGET]",
+    help="With --run: a policy; may be repeated. No speculation is run beside them.",
+)
+@click.option("--rl-steps", type=Steps(), metavar="1,3..5", help="With --run: only these RL steps.")
+@click.option("--model", default="dummy", show_default=True, help="With --run, as in `run`.")
+@click.option("--engine", multiple=True, metavar="NAME=VALUE", help="With --run, as in `run`.")
+@click.option("--repeats", type=click.IntRange(min=1), default=3, show_default=True,
+              help="With --run: each policy so often, in turns.")  # fmt: skip
+@click.option("-o", "--output", type=click.Path(file_okay=False), metavar="DIR")
+def validate(
+    trace: str | None,
+    live: tuple[str, ...],
+    run_now: bool,
+    calibration: str | None,
+    within: float | None,
+    output: str | None,
+    **running: Any,
+) -> None:
+    """Predict live runs and say by how much the predictions are off, and where that comes from.
+
+    With TRACE and --run the policies are run live first. A folder that this has written, in place
+    of TRACE and alone, is shown and drawn again. Exit code 1 if a replay's tokens are not the
+    simulator's.
+
+    \b
+    longtail validate sample --run --rl-steps 3 --policy suffix/das --policy suffix/fixed:k=4 \\
+        --policy ngram/fixed:k=4 -o validation
+    longtail validate --live runs --calibration model.json -o validation
+    longtail validate validation
+    """
+    from .analysis.show_validation import show_validation
+    from .analysis.validation import Validation, validate_runs
+
+    if trace and not live and not run_now:
+        stored, folder = Validation.read(Path(trace)), Path(trace)
+    else:
+        if output is None:
+            raise click.UsageError("say where it is to be kept, with -o DIR")
+        folder = Path(output)
+        if (folder / "validation.json").exists():
+            raise click.UsageError(f"{output} holds a validation already: name another folder")
+        runs = list(live)
+        if run_now:
+            if trace is None:
+                raise click.UsageError("--run needs a TRACE to replay")
+            runs.append(str(_run_live(trace, folder / "live", **running)))
+        elif not runs:
+            raise click.UsageError("name live runs with --live, or run them now with --run")
+        stored = validate_runs(runs, folder, calibration=calibration, trace=trace)
+    show_validation(stored)
+    for written in stored.draw(folder):
+        click.echo(written)
+    missed = within is not None and stored.worst_held_out > within
+    if missed:
+        click.echo(f"a held-out makespan is missed by {stored.worst_held_out:.1%}", err=True)
+    if missed or not stored.exact:
+        sys.exit(1)
+
+
+def _run_live(
+    trace: str,
+    folder: Path,
+    *,
+    policy: tuple[str, ...],
+    rl_steps: list[int] | None,
+    model: str,
+    engine: tuple[str, ...],
+    repeats: int,
+) -> Path:
+    """Replays of each policy, in turns, so that a slow hour of the machine meets them all."""
+    from .cli_live import need_vllm
+    from .engine.job import Job, Replay, run_jobs
+    from .engine.policies import parse_engine, parse_policy
+    from .traces.sample import find_trace
+
+    need_vllm()
+    if not policy:
+        raise click.UsageError("name the policies to run, with --policy")
+    named = [parse_policy(text) for text in policy]
+    if all(p.name != "none" for p in named):
+        named.insert(0, parse_policy("none"))
+    work = Replay(str(find_trace(trace).absolute()), rl_steps)
+    options = parse_engine(engine)
+    for repeat in range(repeats):
+        shift = repeat % len(named)
+        jobs = [
+            Job(f"{p.name}-{repeat}", work, model, p.policy, {**options, **p.engine})
+            for p in named[shift:] + named[:shift]
+        ]
+        run_jobs(jobs, folder, say=lambda line: click.echo(line, err=True))
+    return folder
+
+
+def _check_json(path: Path) -> None:
+    from .traces.schema import TraceError
+
+    if path.suffix != ".json":
+        raise TraceError("a calibration is JSON", file=path, remedy="end its name in .json")
+    if not path.parent.is_dir():
+        raise TraceError("no such folder", file=path.parent, remedy="make it, or choose another")

@@ -1,0 +1,125 @@
+"""Calibration from logs whose truth is known."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from made_runs import Costs, Making, write_run
+
+from longtail.analysis.calibrate import Calibration, calibrate
+from longtail.analysis.calibration_file import write_calibration
+from longtail.analysis.observations import read_runs
+from longtail.policies.components import DRAFTERS
+from longtail.policies.latency.presets import make_latency
+
+
+def fitted(
+    folder: Path, making: Making, drafters: tuple[str, ...] = ("none", "ngram")
+) -> Calibration:
+    paths = [
+        write_run(
+            folder / f"{number}", drafter, Making(**{**vars(making), "seed": number + making.seed})
+        )
+        for number, drafter in enumerate(drafters)
+    ]
+    return calibrate(read_runs(paths))
+
+
+def test_without_noise_everything_comes_back(tmp_path: Path) -> None:
+    costs = Costs(kv_token=3e-7, prefill=9e-6)
+    content = fitted(tmp_path, Making(costs)).content
+    assert content["forward"]["name"] == "linear"
+    found = content["forward"]
+    for name in ("base", "token", "request", "kv_token", "prefill"):
+        assert found[name] == pytest.approx(getattr(costs, name), rel=2e-3), name
+    assert content["host"]["base"] == pytest.approx(costs.host, rel=1e-3)
+    assert content["host"]["request"] == pytest.approx(costs.host_request, rel=1e-3)
+    assert content["draft"]["ngram"]["base"] == pytest.approx(costs.draft, rel=1e-3)
+    assert content["draft"]["ngram"]["request"] == pytest.approx(costs.draft_request, rel=1e-3)
+
+
+def test_intervals_hold_the_truth_at_their_rate(tmp_path: Path) -> None:
+    """10 % noise on every part: 95 % intervals contain a parameter in about 95 % of the logs."""
+    costs = Costs(kv_token=5e-7)
+    names = ("base", "token", "request", "kv_token")
+    held, trials = dict.fromkeys(names, 0), 0
+    for seed in range(44):
+        making = Making(costs, noise=0.1, seed=100 * seed, requests=32, longest=400, contexts=200)
+        content = fitted(tmp_path / str(seed), making).content
+        if content["forward"]["name"] != "linear":
+            continue  # a form too rich by chance
+        trials += 1
+        for name in names:
+            low, high = content["intervals"]["forward"][name]
+            held[name] += low <= getattr(costs, name) <= high
+    assert trials >= 38
+    # at a rate of 95 % the chance of more than 6 misses in 44 is 0.4 %
+    assert all(trials - count <= 6 for count in held.values()), (held, trials)
+
+
+def test_a_knee_asks_for_pieces(tmp_path: Path) -> None:
+    def knee(tokens: int) -> float:
+        return 5e-3 + 1e-5 * tokens + 1e-4 * max(tokens - 60, 0)
+
+    content = fitted(tmp_path, Making(Costs(forward=knee), noise=0.02, requests=64)).content
+    assert content["forward"]["name"] in ("piecewise", "table")
+
+
+def test_outliers_are_left_out(tmp_path: Path) -> None:
+    costs, rng = Costs(), np.random.default_rng(3)
+
+    def sometimes(tokens: int) -> float:
+        seconds = costs.base + costs.token * tokens
+        return seconds * (20 if rng.random() < 0.03 else 1)
+
+    making = Making(Costs(forward=sometimes), noise=0.02)
+    content = fitted(tmp_path, making).content
+    assert content["forward"]["name"] == "linear"
+    assert content["forward"]["base"] == pytest.approx(costs.base, rel=0.05)
+    assert 0.015 < content["outliers"]["forwards"] < 0.06
+    assert content["outliers"]["seconds"] > 0.1
+
+
+@pytest.mark.parametrize("share", [0.0, 1.0])
+def test_how_often_the_kv_is_read(tmp_path: Path, share: float) -> None:
+    """Contexts that cost once per request, or once per token that is verified."""
+    total = 4e-6
+    costs = Costs(kv_token=(1 - share) * total, pair=share * total)
+    making = Making(costs, noise=0.05, contexts=400)
+    verify = fitted(tmp_path, making, ("ngram", "ngram")).content["verify"]
+    low, high = verify["interval"]
+    assert verify["share"] == pytest.approx(share, abs=0.1)
+    assert low - 0.02 <= share <= high + 0.02
+    assert high - low < 0.5
+
+
+def test_a_slow_machine_is_told_from_a_slow_policy(tmp_path: Path) -> None:
+    """Everything takes twice as long while the probe does."""
+    quiet, costs = Making(noise=0.01), Costs()
+    slow_costs = Costs(**{k: 2 * v for k, v in vars(costs).items() if isinstance(v, float)})
+    slow = Making(slow_costs, noise=0.01, probe_s=2e-4, seed=1)
+    runs = read_runs(
+        [write_run(tmp_path / "a", "ngram", quiet), write_run(tmp_path / "b", "ngram", slow)]
+    )
+    content = calibrate(runs).content
+    assert content["probe"]["follows"]["model"] == 1.0
+    assert content["probe"]["follows"]["host"] == 1.0
+    assert content["forward"]["base"] == pytest.approx(costs.base, rel=0.05)
+
+
+def test_the_file_is_a_latency(tmp_path: Path) -> None:
+    made = fitted(tmp_path, Making(noise=0.02))
+    path = tmp_path / "model.json"
+    pictures = write_calibration(made, path)
+    assert [p.suffix for p in pictures] == [".png", ".svg"]
+    latency = make_latency(str(path))
+    costs = Costs()
+    none, ngram = (latency.bind(DRAFTERS.make(name)) for name in ("none", "ngram"))
+    plain = costs.base + costs.host + 8 * (costs.token + costs.request + costs.host_request)
+    plain += 4000 * costs.kv_token
+    assert none.seconds(8, 8, 4000, 4000, 0, 0, none.params) == pytest.approx(plain, rel=0.03)
+    more = ngram.seconds(8, 8, 4000, 4000, 0, 0, ngram.params)
+    assert more - plain == pytest.approx(costs.draft + 8 * costs.draft_request, rel=0.6)
+    assert not none.notes and not ngram.notes
+    (note,) = latency.bind(DRAFTERS.make("suffix")).notes
+    assert "suffix" in note and "ngram" in note
