@@ -59,6 +59,9 @@ def _sampling_options(command: Any) -> Any:
             click.option("--max-tokens", type=click.IntRange(min=1), default=1024,
                          show_default=True, help="Output tokens of a rollout at most."),
             click.option("--seed", default=0, show_default=True),
+            click.option("--history", type=click.Path(dir_okay=False), metavar="TRACE",
+                         help="Rollouts to draft from at first, as if recorded in earlier RL "
+                         "steps."),
             click.option("--coupled", is_flag=True,
                          help="Make each token a function of (seed, prompt, position), so that "
                          "sampled text is the same under every policy."),
@@ -147,7 +150,7 @@ def run(
         if replay:
             work: Any = Replay(str(path.absolute()), rl_steps)
         else:
-            work = Generate(*_prompts(path, model, prompts), **sampling)
+            work = Generate(*_prompts(path, model, prompts), **_absolute(sampling))
         jobs = [_job(p, work, model, parse_engine(engine)) for p in named]
     failed = ""
     try:
@@ -202,7 +205,7 @@ def record_vllm(
 
     if Path(output).exists():
         raise click.UsageError(f"{output} is there already: remove it or name another file")
-    work = Generate(*_prompts(find_trace(source), model, prompts), **sampling)
+    work = Generate(*_prompts(find_trace(source), model, prompts), **_absolute(sampling))
     job = _job(parse_policy(policy, latency), work, model, parse_engine(engine))
     # Beside the output and not in a temporary folder: what took hours is not lost with the engine.
     folder = Path(f"{output}.part")
@@ -249,6 +252,13 @@ def _need_gpu() -> None:
         raise click.UsageError(
             "no GPU is seen here; --suite cpu runs the same at toy size, without one"
         )
+
+
+def _absolute(sampling: dict[str, Any]) -> dict[str, Any]:
+    from .traces.sample import find_trace
+
+    history = sampling["history"]
+    return {**sampling, "history": history and str(find_trace(history).absolute())}
 
 
 def need_vllm() -> None:

@@ -120,6 +120,7 @@ def _settings(job: Job, folder: Path) -> LiveSettings:
     kept = {"log": str(folder / "steps")}
     if isinstance(job.work, Generate):
         kept["record"] = str(folder / "rollouts")
+        kept |= {"history": job.work.history} if job.work.history else {}
     return LiveSettings.of({**job.policy, **kept})
 
 
@@ -201,7 +202,8 @@ def _generate(engine: Any, work: Generate) -> Iterator[dict[str, Any]]:
     from vllm import SamplingParams
 
     first = core(engine).scheduler.session.policy.rl_step  # after those of the history, if any
-    for rl_step in range(first, first + work.rounds):
+    for number in range(work.rounds):
+        rl_step = first + number
         prompts, params = [], []
         for name, prompt in zip(work.names, work.prompts, strict=True):
             for sample in range(work.samples):
@@ -213,7 +215,7 @@ def _generate(engine: Any, work: Generate) -> Iterator[dict[str, Any]]:
                         max_tokens=work.max_tokens,
                         ignore_eos=work.ignore_end,
                         detokenize=False,
-                        seed=_seed(work.seed, rl_step, name, sample) if work.temperature else None,
+                        seed=_seed(work.seed, number, name, sample) if work.temperature else None,
                         extra_args={
                             "longtail_prompt_id": name,
                             "longtail_rl_step": rl_step,

@@ -51,6 +51,7 @@ class Generate:
     seed: int = 0
     ignore_end: bool = False
     coupled: bool = False  # sampled text is the same under every policy
+    history: str | None = None  # a trace to learn from first; rounds are the RL steps after it
 
 
 @dataclass(frozen=True)
@@ -77,6 +78,8 @@ class Job:
         """Raise TraceError for what can be seen to be wrong before an engine starts."""
         LiveSettings.of(self.policy).open_history()
         if isinstance(self.work, Generate):
+            if self.work.history:
+                open_trace(self.work.history).require_tokens()
             if self.model == "dummy" or self.model in SHAPES:
                 raise TraceError(
                     f"{self.model} has dummy weights and writes noise",

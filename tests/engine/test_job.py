@@ -51,7 +51,9 @@ class FakeEngine:
 
     def __init__(self, world: World) -> None:
         self.world = world
-        policy = SimpleNamespace(load=lambda _, rl_steps: world.loaded.append([*rl_steps]))
+        policy = SimpleNamespace(
+            rl_step=0, load=lambda _, rl_steps: world.loaded.append([*rl_steps])
+        )
         scheduler = SimpleNamespace(
             session=SimpleNamespace(policy=policy),
             begin_session=world.sessions.append,
@@ -196,6 +198,16 @@ def test_rounds_are_rl_steps_and_every_rollout_has_a_seed(world: World, tmp_path
     assert world.sessions[0].record.name == "rollouts"
     run([replace(jobs[0], work=replace(work, temperature=0.0))], tmp_path / "greedy")
     assert {x.seed for x in world.asked[-1][1]} == {None}
+
+
+def test_rounds_come_after_the_history(world: World, trace: str, tmp_path: Path) -> None:
+    work = Generate(["a"], [[1]], rounds=2, history=trace)
+    (tmp_path / "config.json").write_text("{}")
+    run([of("suffix", work, model=str(tmp_path))], tmp_path / "runs")
+    assert str(world.sessions[0].history) == trace
+    with pytest.raises(TraceError):
+        job = of("suffix", replace(work, history=str(tmp_path / "none")), model=str(tmp_path))
+        run([job], tmp_path / "more")
 
 
 # What is run, and what is left

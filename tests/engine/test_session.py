@@ -25,7 +25,7 @@ from longtail.engine.step_log import read_step_log
 from longtail.traces import TraceError, TraceMeta, open_trace
 
 META = TraceMeta(origin="recorded", vocab_size=VOCAB, engine="e", engine_config={"seed": 1})
-FORWARD = (0.0,) * 5 + (0,) * 9 + ([], [], [], [])
+FORWARD = (0.0,) * 6 + (0,) * 10 + ([], [], [], [])
 
 
 class Memory(FakeDrafter):
