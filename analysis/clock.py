@@ -39,9 +39,10 @@ class Clock:
         """float64[n] of each forward, until the next one could begin."""
         return observe([run]).whole_s.to_numpy()
 
-    def slow(self, run: LiveRun) -> float:
-        """How many times longer the run took by this than on the quiet machine."""
-        return float(self.seconds(run).sum() / self.seconds(run, quiet=True).sum())
+    def slow(self, run: LiveRun, rl_step: int | None = None) -> float:
+        """How many times longer the run, or an RL step of it, took than on the quiet machine."""
+        mine = (run.forwards.rl_step == rl_step).to_numpy() if rl_step is not None else slice(None)
+        return float(self.seconds(run)[mine].sum() / self.seconds(run, quiet=True)[mine].sum())
 
     def outside(self, run: LiveRun) -> float:
         """Share of the run's forwards outside what was measured."""

@@ -1,8 +1,9 @@
 """Live generation, predicted: from the history alone, and in hindsight.
 
 What a prompt will be continued with is not known before. The forecast lets its latest earlier
-rollouts stand in, drawn anew many times, each drafted from what came before it; so it needs no
-model, and supposes that the policy has hardly changed. In hindsight the recorded rollouts are
+rollouts stand in, drawn anew many times, each drafted from all the history but a part of the latest
+rollouts that it belongs to itself; so it needs no model, and supposes that the policy has hardly
+changed. In hindsight the recorded rollouts are
 simulated, which leaves the error of the clock and of the engine, and takes away that of the
 forecast.
 """
@@ -11,7 +12,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from ..policies.latency.calibrated import Calibrated
 from ..policies.profile import Profile
 from ..sim.simulate import Setup, run_step, simulate_steps
 from ..sim.step import Requests, StepResult
-from ..sim.workload import Workload
+from ..sim.workload import Workload, cores
 from ..traces.schema import TraceError
 from ..traces.select import join_traces, traces_in
 from ..traces.store import open_trace
@@ -32,6 +33,7 @@ from .observations import LiveRun, same_engine
 from .parity import engine_limits
 
 DRAWS = 25
+FOLDS = 4  # parts of the latest rollouts, each drafted from the others
 EDGES = (0.05, 0.95)
 
 
@@ -84,13 +86,25 @@ def forecast_run(run: LiveRun, latency: Calibrated, held_out: bool) -> list[Fore
     with tempfile.TemporaryDirectory() as scratch:
         joined = Path(scratch) / "all.parquet"
         join_traces([*history, *recorded], joined)
-        workload = Workload.from_trace(open_trace(joined))
+        first = min(int(step["rl_step"]) for step in (run.summary or {})["steps"])
+        workload = _as_they_came(Workload.from_trace(open_trace(joined)), first)
         profile = workload.profile(setup.drafter)
-    slow = Clock(latency.content).slow(run)
+    clock = Clock(latency.content)
     return [
-        _forecast(run, workload, profile, setup, int(step["rl_step"]), slow, held_out)
+        _forecast(run, workload, profile, setup, int(step["rl_step"]), clock, held_out)
         for step in (run.summary or {})["steps"]
     ]
+
+
+def _as_they_came(workload: Workload, first: int) -> Workload:
+    """The workload with the rollouts of RL steps from `first` on in the order of their arrival, in
+    which they become history; they were recorded in that in which they finished.
+    """
+    trace, lengths = workload.trace, workload.lengths
+    assert trace is not None
+    arrived = np.where(lengths.rl_step < first, 0.0, trace.column("start_s"))
+    order = np.lexsort((arrived, lengths.rl_step))
+    return Workload(lengths.select(order), workload.cap[order], tokens=trace.tokens().select(order))
 
 
 def _forecast(
@@ -99,9 +113,10 @@ def _forecast(
     profile: Profile,
     setup: Setup,
     rl_step: int,
-    slow: float,
+    clock: Clock,
     held_out: bool,
 ) -> Forecast:
+    slow = clock.slow(run, rl_step)
     longest = run.run["policy"]["longest_draft"]
     live = run.forwards[run.forwards.rl_step == rl_step]
     requests = run.requests[run.requests.rl_step == rl_step]
@@ -150,13 +165,44 @@ def _draw(
         newest = mine[lengths.rl_step[mine] == lengths.rl_step[mine].max(initial=-1)]
         candidates.append(newest)
     known = float(np.mean([len(rows) > 0 for rows in candidates]))
+    candidates = [rows if len(rows) else last for rows in candidates]
+    drafts = _drafted_from_others(workload, setup.drafter, rl_step, np.concatenate(candidates))
     past = workload.past(rl_step, profile) if setup.budget.past_steps != 0 else ()
     rng = np.random.default_rng(rl_step)
     results = []
     for _ in range(DRAWS):
-        rows = np.array([rng.choice(rows if len(rows) else last) for rows in candidates])
+        rows = np.array([rng.choice(rows) for rows in candidates])
         output_len = np.minimum(lengths.output_len[rows], wanted.cap).astype(np.int32)
         requests = Requests(rl_step, wanted.prompt, wanted.prompt_len, output_len, wanted.cap)
-        part = profile.take(rows, output_len)
+        part = drafts.take(rows, output_len)
         results.append(run_step(requests, part, setup, rl_step, longest, past=past))
     return results, known
+
+
+def _drafted_from_others(
+    workload: Workload, drafter: Any, rl_step: int, rows: np.ndarray
+) -> Profile:
+    """A profile of the workload in which `rows` are drafted as if they came in RL step `rl_step`,
+    a fold at a time: from everything earlier, the other folds included.
+    """
+    known = workload.profile(drafter)
+    if workload.tokens is None:
+        return known  # it drafts nothing
+    lengths = workload.lengths
+    earlier = np.flatnonzero(lengths.rl_step < rl_step)
+    rows = np.unique(rows)
+    rows = rows[np.argsort(lengths.prompt[rows], kind="stable")]
+    first = np.searchsorted(lengths.prompt[rows], lengths.prompt[rows])
+    fold = (np.arange(len(rows)) - first) % FOLDS  # of each prompt's, in turns
+    drafted, matched = known.drafted.copy(), known.matched.copy()
+    for number in range(FOLDS):
+        mine = np.sort(rows[fold == number])
+        steps = np.where(np.isin(earlier, mine), rl_step, lengths.rl_step[earlier])
+        order = earlier[np.argsort(steps, kind="stable")]
+        late = replace(lengths.select(order), rl_step=np.sort(steps).astype(np.int32))
+        part = drafter.profile(late, workload.tokens.select(order), threads=cores())
+        for row, at in zip(mine, range(len(order) - len(mine), len(order)), strict=True):
+            to = slice(known.offsets[row], known.offsets[row + 1])
+            source = slice(part.offsets[at], part.offsets[at + 1])
+            drafted[to], matched[to] = part.drafted[source], part.matched[source]
+    return Profile(drafted, matched, known.offsets)

@@ -23,6 +23,7 @@ from .models import dummy_model, shape_model
 from .settings import LiveSettings
 
 DUMMY = {"load_format": "dummy"}
+WARM = 64  # requests that warm an engine up, one token longer each
 
 
 def execute(jobs: Sequence[Job], folder: Path, room: int, left_s: float | None = None) -> None:
@@ -125,11 +126,15 @@ def _settings(job: Job, folder: Path) -> LiveSettings:
 
 
 def warm_up(engine: Any) -> None:
-    """The first forwards compile and allocate; nobody should measure them."""
+    """The first forwards of every batch size compile and allocate; nobody should measure them."""
     from vllm import SamplingParams
 
-    params = SamplingParams(temperature=1.0, max_tokens=8, ignore_eos=True, detokenize=False)
-    engine.generate([{"prompt_token_ids": [0, 1, 2, 3]}] * 2, params, use_tqdm=False)
+    params = [
+        SamplingParams(temperature=1.0, max_tokens=4 + i, ignore_eos=True, detokenize=False)
+        for i in range(WARM)
+    ]
+    prompts = [{"prompt_token_ids": [0, 1, 2, 3, 0, 1, 2, 3]}] * WARM
+    engine.generate(prompts, params, use_tqdm=False)
 
 
 def stop_engine(engine: Any) -> None:

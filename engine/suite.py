@@ -59,10 +59,11 @@ SUITES = {
     ),
     "cpu": Suite(
         models=("dummy",),
-        batches=(4, 1),
-        policies=POLICIES[:-1],  # vLLM's suffix needs arctic-inference
-        longest=128,
-        repeats=1,
+        batches=(32, 4),
+        # vLLM's suffix needs arctic-inference
+        policies=(*POLICIES[:-1], "suffix:scope=own/fixed:k=2", "ngram/unlimited"),
+        longest=512,
+        repeats=2,
         engine={"max_num_seqs": 8, "max_num_batched_tokens": 512},
     ),
 }

@@ -91,6 +91,17 @@ class Tokens:
     def __len__(self) -> int:
         return len(self.prompt_of)
 
+    def select(self, rows: np.ndarray) -> Tokens:
+        """The rollouts at these indices, in that order (copies)."""
+        pieces = [self.output(i) for i in rows.tolist()]
+        return Tokens(
+            np.concatenate(pieces) if pieces else self.output_tokens[:0],
+            offsets_of(np.array([len(piece) for piece in pieces], np.int64)),
+            self.prompt_tokens,
+            self.prompt_offsets,
+            self.prompt_of[rows],
+        )
+
     def output(self, i: int) -> np.ndarray:
         """Output tokens of rollout i (a view)."""
         return self.output_tokens[self.output_offsets[i] : self.output_offsets[i + 1]]
