@@ -51,7 +51,8 @@ def calibrate(runs: tuple[str, ...], bench: tuple[str, ...], output: str) -> Non
     "--calibration",
     type=click.Path(dir_okay=False),
     metavar="FILE",
-    help="Predict all runs with it. By default each policy with one calibrated on all others.",
+    help="Predict all runs with it. By default each policy with one calibrated on all others, "
+    "and no speculation with one of all.",
 )
 @click.option("--within", type=click.FloatRange(min=0), metavar="SHARE",
               help="Exit code 1 if a held-out makespan is missed by more than this.")  # fmt: skip

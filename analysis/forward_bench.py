@@ -57,6 +57,8 @@ def read_bench(path: str | Path) -> list[BenchCase]:
     path = Path(path)
     try:
         results = json.loads(path.read_text())
+        if not isinstance(results, list) or not results:
+            raise ValueError("no cases")
         return [_case(result) for result in results]
     except OSError as error:
         raise TraceError(

@@ -84,7 +84,16 @@ def read_runs(paths: Sequence[str | Path]) -> list[LiveRun]:
 
     Raises TraceError for a folder without runs, and for a log that is not whole.
     """
-    runs = [_read(folder) for path in paths for folder in _folders(Path(path))]
+    runs = []
+    for path in paths:
+        folders = _folders(Path(path))
+        if not folders:
+            raise TraceError(
+                "no live runs here",
+                file=path,
+                remedy="name a folder that `longtail run` has written",
+            )
+        runs += [_read(folder) for folder in folders]
     seen: dict[str, Path] = {}
     for run in runs:
         if run.digest in seen:
@@ -96,17 +105,11 @@ def read_runs(paths: Sequence[str | Path]) -> list[LiveRun]:
 
 
 def _folders(path: Path) -> list[Path]:
-    """Folders of single runs in `path`, sorted by name; partial ones (hidden) are left out."""
-    if (path / "steps").is_dir() or list(path.glob("forwards-*.parquet")):
+    """Folders of single runs in `path`, sorted; hidden ones are partial and left out."""
+    if (path / "steps").is_dir() or any(path.glob("forwards-*.parquet")):
         return [path]
     inner = [p for p in sorted(path.glob("*")) if p.is_dir() and not p.name.startswith(".")]
-    jobs = [p for p in inner if (p / "steps").is_dir()]
-    logs = [p for p in inner if list(p.glob("forwards-*.parquet"))]
-    if not jobs and not logs:
-        raise TraceError(
-            "no live runs here", file=path, remedy="name a folder that `longtail run` has written"
-        )
-    return jobs or logs
+    return [folder for p in inner for folder in _folders(p)]
 
 
 def _read(folder: Path) -> LiveRun:
@@ -116,7 +119,8 @@ def _read(folder: Path) -> LiveRun:
     if (folder / "job.json").is_file():
         job = Job.from_json((folder / "job.json").read_text())
         summary = json.loads((folder / "summary.json").read_text())
-    return LiveRun(folder.name, folder, forwards.attrs["run"], forwards, requests, job, summary)
+    name = folder.name if job else f"{folder.parent.name}.{folder.name}"
+    return LiveRun(name, folder, forwards.attrs["run"], forwards, requests, job, summary)
 
 
 def same_engine(runs: Sequence[LiveRun], of: dict[str, Any] | None = None, than: str = "") -> None:

@@ -17,7 +17,6 @@ from ..policies.registry import Registry, brief, describe
 from ..sim.simulate import Result
 from ..sim.workload import Workload
 
-SUPPOSED = "simulated seconds; latency, a published prior"
 LEGEND = (
     "gain: tokens per request and forward; drafted: draft tokens per output token;\n"
     "wasted: share of those rejected; tail: seconds after 90 % of the requests are done;\n"
@@ -82,8 +81,8 @@ def show_comparison(results: Mapping[str, Result], title: str) -> None:
     out = Output()
     base = next(iter(results.values()))
     out.print(title, style="bold")
-    latency = base.setup.row["latency"]
-    out.print(f"{SUPPOSED}: {latency}")
+    kind = "" if base.setup.latency.name == "calibrated" else ", a published prior"
+    out.print(f"simulated seconds; latency{kind}: {base.setup.row['latency']}", markup=False)
     rows = []
     for name, result in results.items():
         drafted, tokens = result.total("draft_tokens"), result.total("output_tokens")
@@ -157,6 +156,15 @@ def show_result(result: Result, title: str) -> None:
         f"{result.total('finished'):,} of {result.total('requests'):,} requests finished, "
         f"{result.total('preemptions'):,} preemptions, regret {result.regret:.1%}"
     )
+    _show_outside(out, result.total("outside") / max(result.total("forwards"), 1))
+    for note in result.setup.notes:
+        out.print(f"latency: {note}", markup=False)
+
+
+def _show_outside(out: Output, share: float, of: str = "") -> None:
+    """Extrapolation is never silent."""
+    if share:
+        out.print(f"latency: {share:.1%} of the forwards{of} are outside what was calibrated")
 
 
 def show_sweep(points: pd.DataFrame, title: str, best: int = 20) -> None:
@@ -191,6 +199,8 @@ def show_sweep(points: pd.DataFrame, title: str, best: int = 20) -> None:
     out.print(f"all with {'  '.join(shared)}", markup=False)
     columns = ["configuration", "makespan s", "speed-up", "tail s", "forwards", "wasted", "regret"]
     out.show(table(columns, rows))
+    outside = (points.outside / points.forwards.clip(lower=1)).max()
+    _show_outside(out, float(outside), " of the worst point")
     if len(ranked) > best:
         out.print(f"… and {len(ranked) - best} slower ones; -o FILE writes all")
 

@@ -26,6 +26,8 @@ from .composition import active_curve, curve_distance, finish_order, step_second
 from .observations import LiveRun, same_engine
 from .parity import compare_logs, simulate_replay
 
+ALL = "all"
+
 
 @dataclass(frozen=True)
 class Check:
@@ -147,20 +149,25 @@ def _in_order(run: LiveRun, rl_step: int) -> pd.DataFrame:
 
 
 def leave_one_out(runs: Sequence[LiveRun]) -> dict[str, dict[str, Any]]:
-    """By policy, what is calibrated from the runs of all others. Raises TraceError."""
-    policies = list(dict.fromkeys(run.policy for run in runs))
-    if len(policies) < 3:
+    """By policy, what is calibrated from the runs of all others; and from all runs as ``all``.
+
+    Runs without speculation are in every calibration: theirs is another engine, of which nothing
+    can be told from those that verify drafts. Raises TraceError for fewer than two policies.
+    """
+    policies = list(dict.fromkeys(run.policy for run in runs if run.speculates))
+    if len(policies) < 2:
         raise TraceError(
-            f"runs of {len(policies)} policies; leaving one out takes at least three",
+            f"{len(policies)} policies that draft; leaving one out takes at least two",
             remedy="name more runs, or give --calibration",
         )
-    return {
+    left = {
         policy: calibrate([run for run in runs if run.policy != policy]).content
         for policy in policies
     }
+    return left | {ALL: calibrate(runs).content}
 
 
 def calibration_for(contents: Mapping[str, Path], run: LiveRun) -> tuple[str, Calibrated]:
-    """The one that leaves the run's policy out, else the only one; by policy or by ``all``."""
-    key = run.policy if run.policy in contents else "all"
+    """The one that leaves the run's policy out, else that of all; and its name."""
+    key = run.policy if run.policy in contents else ALL
     return key, make_latency(str(contents[key]))

@@ -27,7 +27,7 @@ from .limitations import known_limitations
 from .observations import LiveRun, read_runs
 from .plots import write_figure
 from .ranking import Ranking, rank
-from .validate import Check, Checked, calibration_for, check_run, leave_one_out
+from .validate import ALL, Check, Checked, calibration_for, check_run, leave_one_out
 from .validation_figures import active_requests, makespans, residuals
 
 VERSION = 1
@@ -188,7 +188,7 @@ def _calibrations(
 ) -> dict[str, Path]:
     """Files by policy, or one for all."""
     if calibration is not None:
-        place = folder / "all.json"
+        place = folder / f"{ALL}.json"
         try:
             shutil.copyfile(calibration, place)
         except OSError as error:
@@ -197,10 +197,10 @@ def _calibrations(
                 file=calibration,
                 remedy="write it with `longtail calibrate`",
             ) from None
-        return {"all": place}
+        return {ALL: place}
     paths = {}
     for number, (policy, content) in enumerate(leave_one_out(runs).items()):
-        paths[policy] = folder / f"without-{number}.json"
+        paths[policy] = folder / (f"{ALL}.json" if policy == ALL else f"without-{number}.json")
         paths[policy].write_text(json.dumps(content))
     return paths
 

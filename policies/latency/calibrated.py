@@ -154,12 +154,13 @@ def _read(path: str, digest: str) -> Mapping[str, Any]:
     try:
         content = json.loads(Path(path).read_text())
         version = content["longtail_calibration"]
-        if version != VERSION:
-            raise ComponentError(f"latency: {path} is of version {version}, this reads {VERSION}")
-        if {*NEEDED} - {*content} or content["forward"]["name"] not in FORMS:
-            raise KeyError
-    except (ValueError, KeyError, TypeError, UnicodeDecodeError):
+        whole = {*NEEDED} <= {*content} and content["forward"]["name"] in FORMS
+    except (ValueError, KeyError, TypeError):
+        version, whole = VERSION, False
+    if version != VERSION:
+        raise ComponentError(f"latency: {path} is of version {version}; this reads {VERSION}")
+    if not whole:
         raise ComponentError(
             f"latency: {path} is no calibration; write one with `longtail calibrate`"
-        ) from None
+        )
     return dict(content)

@@ -1,0 +1,145 @@
+"""`longtail calibrate` and `validate` as their users give them, on logs that were made here."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from longtail.cli import cli
+from longtail.policies.latency.presets import make_latency
+from longtail.policies.registry import ComponentError
+from longtail.traces import TraceError
+
+sys.path.insert(0, str(Path(__file__).parent / "analysis"))
+from made_runs import Costs, Making, write_run
+
+
+def command(*words: object) -> Result:
+    return CliRunner().invoke(cli, [str(word) for word in words])
+
+
+@pytest.fixture
+def runs(tmp_path: Path) -> Path:
+    for number, drafter in enumerate(("none", "ngram:k=4")):
+        making = Making(noise=0.05, seed=number, requests=32)
+        write_run(tmp_path / "runs" / drafter.partition(":")[0], drafter, making)
+    return tmp_path / "runs"
+
+
+def test_from_logs_to_a_simulation(runs: Path, tmp_path: Path) -> None:
+    model = tmp_path / "model.json"
+    done = command("calibrate", runs / "none", runs / "ngram", "-o", model)
+    assert done.exit_code == 0, done.output
+    for words in ("linear", "chosen", "host: base", "drafting, ngram", "Measured range", "Verify"):
+        assert words in done.output
+    assert {p.name for p in tmp_path.glob("model.*")} == {"model.json", "model.png", "model.svg"}
+    content = json.loads(model.read_text())
+    assert content["engine"]["hardware"] == "CPU (x86_64)" and len(content["runs"]) == 2
+
+    words = ["simulate", "sample", "--rl-steps", 1, "--drafter", "ngram:k=4", "--json"]
+    result = json.loads(command(*words, "--latency", model).stdout)
+    assert result["notes"] == [] and 0 < result["outside"] <= result["forwards"]
+    assert "calibrated:file=" in result["configuration"]["latency"]
+    shown = command(*words[:-1], "--latency", model).output
+    assert "outside what was calibrated" in " ".join(shown.split())
+    noted = command(
+        "simulate", "sample", "--rl-steps", 1, "--drafter", "suffix", "--latency", model
+    )
+    assert "was not measured" in noted.output
+    table = command("sweep", "sample", "--rl-steps", 1, "--latency", model, "--drafter", "ngram")
+    assert table.exit_code == 0 and "calibration model.json" in table.output
+
+
+def test_the_same_logs_the_same_file(runs: Path, tmp_path: Path) -> None:
+    for name in ("a.json", "b.json"):
+        assert command("calibrate", runs, "-o", tmp_path / name).exit_code == 0
+    assert (tmp_path / "a.json").read_bytes() == (tmp_path / "b.json").read_bytes()
+
+
+def test_batches_timed_by_vllm_itself_extend_the_range(runs: Path, tmp_path: Path) -> None:
+    """`vllm bench forward` has neither scheduler nor sampling: it is the forward alone."""
+    costs = Costs()
+    cases = []
+    for count, context in ((1, 4096), (4, 4096), (16, 2048), (8, 256), (32, 512), (2, 9000)):
+        bare = 0.8 * costs.base + count * (costs.token + costs.request + costs.kv_token * context)
+        request = {"query_len": 1, "kv_len": context, "num_draft_tokens": 0, "chunked": False}
+        cases.append(
+            {"case": f"{count}*1@{context}", "requests": [request] * count, "median_us": 1e6 * bare}
+        )
+    bench, model = tmp_path / "bench.json", tmp_path / "model.json"
+    bench.write_text(json.dumps(cases))
+    done = command("calibrate", runs, "--bench", bench, "-o", model)
+    assert done.exit_code == 0, done.output
+    assert "vllm bench forward" in done.output
+    content = json.loads(model.read_text())
+    assert content["covered"]["kv_tokens"][1] == 16 * 2048
+    for case in content["bench"]:
+        assert case["fitted_s"] == pytest.approx(case["measured_s"], rel=0.05), case
+    plain = content["forward"]["base"] + content["forward"].get("token", 0.0)
+    assert plain == pytest.approx(costs.base + costs.token, rel=0.05)  # with a live engine's rest
+
+
+@pytest.mark.parametrize("text", ["[{}]", "{", "{}", '[{"case": "a", "requests": [{}]}]'])
+def test_another_bench_file(runs: Path, tmp_path: Path, text: str) -> None:
+    (tmp_path / "bench.json").write_text(text)
+    done = command("calibrate", runs, "--bench", tmp_path / "bench.json", "-o", tmp_path / "m.json")
+    assert isinstance(done.exception, TraceError) and "bench.json" in str(done.exception)
+    assert not (tmp_path / "m.json").exists()
+
+
+@pytest.mark.parametrize("name", ["model.yaml", "nowhere/model.json"])
+def test_outputs_that_cannot_be(runs: Path, tmp_path: Path, name: str) -> None:
+    done = command("calibrate", runs, "-o", tmp_path / name)
+    assert isinstance(done.exception, TraceError)
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        (None, "cannot be read"),
+        ("{", "no calibration"),
+        ("[]", "no calibration"),
+        ("{}", "no calibration"),
+        ('{"longtail_calibration": 99}', "version 99"),
+        ('{"longtail_calibration": 1}', "no calibration"),
+    ],
+)
+def test_latencies_that_are_no_calibration(
+    tmp_path: Path, content: str | None, problem: str
+) -> None:
+    path = tmp_path / "model.json"
+    if content is not None:
+        path.write_text(content)
+    done = command("simulate", "sample", "--latency", path)
+    assert isinstance(done.exception, ComponentError) and problem in str(done.exception)
+
+
+def test_another_content_under_the_same_name(runs: Path, tmp_path: Path) -> None:
+    model = tmp_path / "model.json"
+    command("calibrate", runs, "-o", model)
+    latency = make_latency(str(model))
+    model.write_text(model.read_text().replace("CPU", "GPU"))
+    with pytest.raises(ComponentError, match="another calibration"):
+        make_latency({"name": "calibrated", "file": str(model), "digest": latency.digest})
+
+
+def test_what_validate_refuses(runs: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    for words, problem in (
+        ([tmp_path], "no validation is stored here"),
+        (["--live", runs, "-o", out], "at least two"),
+        (["--live", tmp_path / "none", "-o", out], "no live runs"),
+        (["-o", out], "name live runs"),
+        (["--run", "-o", out], "needs a TRACE"),
+        (["--live", runs], "-o DIR"),
+    ):
+        done = command("validate", *words)
+        assert done.exit_code != 0 and problem in f"{done.exception} {done.output}", words
+        assert not (out / "validation.json").exists()
+    command("calibrate", runs, "-o", tmp_path / "model.json")
+    words = ["--live", runs, "--calibration", tmp_path / "model.json", "-o", out]
+    assert "not a replay" in str(command("validate", *words).exception)
