@@ -83,7 +83,12 @@ def _sampling_options(command: Any) -> Any:
 @click.option("--baseline/--no-baseline", default=True, help="Run without speculation first.")
 @click.option("--replay", is_flag=True, help="Force the recorded tokens of the trace SOURCE.")
 @click.option("--rl-steps", type=Steps(), metavar="1,3..5", help="Replay only these RL steps.")
-@click.option("--suite", type=click.Choice(["gpu", "cpu"]), help="A fixed set of measurements.")
+@click.option(
+    "--suite",
+    type=click.Choice(["gpu", "cpu", "verify"]),
+    help="A fixed set of measurements; verify: what drafts cost at which context, on a "
+    "GPU if there is one.",
+)
 @click.option("--trace", "traces", multiple=True, metavar="TRACE", help="For --suite.")
 @click.option("--minutes", type=click.FloatRange(min=0), help="Begin no run after so long.")
 @_engine_options
@@ -128,9 +133,16 @@ def run(
         _refuse_others("--suite", {"minutes", "traces", "suite", "output"})
         if suite == "gpu":
             _need_gpu()
-        from .engine.suite import SUITES, suite_jobs
+        if suite == "verify":
+            if traces:
+                raise click.UsageError("--suite verify makes its own trace")
+            from .engine.verify_suite import VERIFY_SUITES, verify_jobs
 
-        jobs = suite_jobs(SUITES[suite], [find_trace(t) for t in traces or ("sample",)], folder)
+            jobs = verify_jobs(VERIFY_SUITES["gpu" if _has_gpu() else "cpu"], folder)
+        else:
+            from .engine.suite import SUITES, suite_jobs
+
+            jobs = suite_jobs(SUITES[suite], [find_trace(t) for t in traces or ("sample",)], folder)
     else:
         if source is None:
             raise click.UsageError("name a trace or a file of prompts, or --suite")
@@ -245,10 +257,14 @@ def _prompts(path: Path, model: str, limit: int | None) -> tuple[list[str], list
     return read_prompts(path, tokenizer=Path(model) / "tokenizer.json", limit=limit)
 
 
-def _need_gpu() -> None:
+def _has_gpu() -> bool:
     import torch
 
-    if not torch.cuda.is_available():
+    return bool(torch.cuda.is_available())
+
+
+def _need_gpu() -> None:
+    if not _has_gpu():
         raise click.UsageError(
             "no GPU is seen here; --suite cpu runs the same at toy size, without one"
         )

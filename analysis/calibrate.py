@@ -110,7 +110,7 @@ def calibrate(runs: Sequence[LiveRun], bench: Sequence[BenchCase] = ()) -> Calib
             for key, s in scores.items()
         },
         "spread": fit.spread,
-        "verify": measure_verify(seen),
+        "verify": measure_verify(seen, capture),
         "bench": [case.compare(form.model(fit.coefficients)) for case in bench],
         "engine": runs[0].identity,
         "configuration": runs[0].run,
@@ -204,7 +204,7 @@ def _fit_drafts(
     return costs
 
 
-def measure_verify(seen: pd.DataFrame) -> dict[str, Any] | None:
+def measure_verify(seen: pd.DataFrame, capture: Sequence[float]) -> dict[str, Any] | None:
     """Whether verifying a draft of d tokens reads each request's KV once or d + 1 times.
 
     Over forwards that only decode, seconds are fitted to the contexts (each once) and to the pairs
@@ -214,16 +214,17 @@ def measure_verify(seen: pd.DataFrame) -> dict[str, Any] | None:
     mine = seen[(seen.prefill_tokens == 0) & (seen.speculates > 0)]
     if len(mine) < FEWEST or not mine.drafted.any():
         return None
-    x = np.column_stack(
-        [np.ones(len(mine)), mine.tokens, mine.requests, mine.kv_tokens, mine.pairs]
-    ).astype(float)
-    blocks = number_blocks(mine.run.to_numpy())
-    fit = fit_robust(x, mine.model_s.to_numpy(), blocks=blocks)
-    kv, pair = fit.coefficients[3:]
-    read = fit.draws[:, 3] + fit.draws[:, 4]
+    form = Form.of("piecewise", mine, capture)  # whatever tokens cost by themselves
+    fit = fit_robust(
+        form.design(mine), mine.model_s.to_numpy(), blocks=number_blocks(mine.run.to_numpy())
+    )
+    terms = [form.columns.index(name) for name in ("kv_token", "pair")]
+    kv, pair = fit.coefficients[terms]
+    draws = fit.draws[:, terms]
+    read = draws.sum(axis=1)
     if kv + pair <= 0 or (read <= 0).mean() > (1 - LEVEL) / 2:
         return {"share": None, "interval": None, "context": 0.0}
-    shares = np.clip(fit.draws[:, 4][read > 0] / read[read > 0], 0, 1)
+    shares = np.clip(draws[read > 0, 1] / read[read > 0], 0, 1)
     context = (mine.kv_tokens * kv + mine.pairs * pair).sum() / mine.model_s.sum()
     return {
         "share": float(pair / (kv + pair)),
