@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from ..policies.latency import ARGUMENTS
-from ..policies.latency.calibrated import VERSION, plus
+from ..policies.latency.calibrated import VERSION, kind, plus
 from ..traces.schema import TraceError
 from .clock import Clock
 from .forms import Form
@@ -57,10 +57,9 @@ def calibrate(runs: Sequence[LiveRun], bench: Sequence[BenchCase] = ()) -> Calib
             file=runs[0].folder,
             remedy="run more of them",
         )
-    capture = captured(runs[0].run)
     quiet_s = quiet_probe(seen.probe_s.to_numpy())
     slow = slowness(seen.probe_s.to_numpy(), quiet_s)
-    plain = Form.of("linear", seen, capture).design(seen)
+    plain = Form.of("linear", seen).design(seen)
     follows = {
         part: find_follows(plain, seen[f"{part}_s"].to_numpy(), slow) for part in ("model", "host")
     }
@@ -69,9 +68,9 @@ def calibrate(runs: Sequence[LiveRun], bench: Sequence[BenchCase] = ()) -> Calib
         seen[f"{part}_s"] /= slow**exponent
 
     timed = pd.concat([seen, bench_rows(bench)], ignore_index=True)
-    scores = {name: _cross_validate(name, timed, capture) for name in CANDIDATES}
+    scores = {name: _cross_validate(name, timed) for name in CANDIDATES}
     name = _simplest(scores)
-    form = Form.of(name, timed, capture)
+    form = Form.of(name, timed)
     blocks = number_blocks(timed.run.to_numpy())
     fit = fit_robust(
         form.design(timed), timed.model_s.to_numpy(), blocks=blocks, smooth=form.smooth
@@ -93,6 +92,7 @@ def calibrate(runs: Sequence[LiveRun], bench: Sequence[BenchCase] = ()) -> Calib
         "forward": {"name": name, **_options(model)},
         "speculating": extra.get("speculates"),
         "all_speculate": bool((seen.speculates == 1).all()),
+        "captured": {kind(run.speculates): run.captured for run in runs},
         "host": dict(zip(HOST, map(float, host.coefficients), strict=True)),
         "draft": drafts,
         "covered": {
@@ -110,9 +110,9 @@ def calibrate(runs: Sequence[LiveRun], bench: Sequence[BenchCase] = ()) -> Calib
             for key, s in scores.items()
         },
         "spread": fit.spread,
-        "verify": measure_verify(seen, capture),
+        "verify": measure_verify(seen),
         "bench": [case.compare(form.model(fit.coefficients)) for case in bench],
-        "engine": runs[0].identity,
+        "engine": {name: value for run in runs for name, value in run.identity.items()},
         "configuration": runs[0].run,
         "left_out": left_out,
     }
@@ -143,14 +143,7 @@ def _usable(runs: Sequence[LiveRun]) -> tuple[list[LiveRun], list[str]]:
     return own, [run.name for run in runs if run not in own]
 
 
-def captured(run: dict[str, Any]) -> list[float]:
-    """Sizes that forwards are padded to; none where CUDA graphs are off."""
-    if run.get("enforce_eager") or str(run.get("cudagraph_mode", "")).endswith("NONE"):
-        return []
-    return sorted(run.get("cudagraph_capture_sizes") or [])
-
-
-def _cross_validate(name: str, seen: pd.DataFrame, capture: Sequence[float]) -> np.ndarray:
+def _cross_validate(name: str, seen: pd.DataFrame) -> np.ndarray:
     """float64[FOLDS]: mean relative error of forwards that the fit did not see."""
     fold = number_blocks(seen.run.to_numpy(), FOLD_BLOCK) % FOLDS
     errors = np.empty(FOLDS)
@@ -158,7 +151,7 @@ def _cross_validate(name: str, seen: pd.DataFrame, capture: Sequence[float]) -> 
         test = fold == left_out
         if test.all() or not test.any():
             return np.full(FOLDS, np.inf)
-        form = Form.of(name, seen[~test], capture)
+        form = Form.of(name, seen[~test])
         fit = fit_robust(
             form.design(seen[~test]), seen.model_s.to_numpy()[~test], smooth=form.smooth
         )
@@ -204,7 +197,7 @@ def _fit_drafts(
     return costs
 
 
-def measure_verify(seen: pd.DataFrame, capture: Sequence[float]) -> dict[str, Any] | None:
+def measure_verify(seen: pd.DataFrame) -> dict[str, Any] | None:
     """Whether verifying a draft of d tokens reads each request's KV once or d + 1 times.
 
     Over forwards that only decode, seconds are fitted to the contexts (each once) and to the pairs
@@ -214,7 +207,7 @@ def measure_verify(seen: pd.DataFrame, capture: Sequence[float]) -> dict[str, An
     mine = seen[(seen.prefill_tokens == 0) & (seen.speculates > 0)]
     if len(mine) < FEWEST or not mine.drafted.any():
         return None
-    form = Form.of("piecewise", mine, capture)  # whatever tokens cost by themselves
+    form = Form.of("piecewise", mine)  # whatever tokens cost by themselves
     fit = fit_robust(
         form.design(mine), mine.model_s.to_numpy(), blocks=number_blocks(mine.run.to_numpy())
     )

@@ -22,35 +22,24 @@ request in it.
 KNOTS, KV_KNOTS = 7, 4
 
 
-def pad(tokens: np.ndarray, capture: Sequence[float]) -> np.ndarray:
-    """float64[n] tokens after padding to the CUDA-graph capture sizes."""
-    sizes = np.asarray(capture, float)
-    if not len(sizes):
-        return tokens.astype(float)
-    index = np.minimum(np.searchsorted(sizes, tokens), len(sizes) - 1)
-    return np.where(tokens <= sizes[-1], sizes[index], tokens).astype(float)
-
-
 @dataclass(frozen=True)
 class Form:
     """A form with its knots; made from the measurements that it is to be fitted to."""
 
     name: str  # of the latency model
-    capture: tuple[float, ...] = ()
     tokens: tuple[float, ...] = ()  # knots
     kv: tuple[float, ...] = ()
     extra: tuple[str, ...] = ()  # those of INDICATORS that differ between measurements
 
     @classmethod
-    def of(cls, name: str, seen: pd.DataFrame, capture: Sequence[float]) -> Form:
-        """Knots at quantiles of what was seen."""
-        sizes = tuple(float(c) for c in capture)
+    def of(cls, name: str, seen: pd.DataFrame) -> Form:
+        """Knots at quantiles of what was seen (`observations.observe`)."""
         extra = tuple(name for name in INDICATORS if seen[name].nunique() > 1)
         if name == "linear":
             return cls(name, extra=extra)
-        tokens = _knots(pad(seen.tokens.to_numpy(), sizes), KNOTS)
+        tokens = _knots(seen.padded.to_numpy(), KNOTS)
         kv = _knots(seen.kv_tokens.to_numpy(float), KV_KNOTS) if name == "table" else ()
-        return cls(name, sizes, tokens, kv, extra)
+        return cls(name, tokens, kv, extra)
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -72,7 +61,7 @@ class Form:
     def design(self, seen: pd.DataFrame) -> np.ndarray:
         """float64[n, len(columns)]."""
         one = np.ones(len(seen))
-        x = pad(seen.tokens.to_numpy(), self.capture)
+        x = (seen.tokens if self.name == "linear" else seen.padded).to_numpy(float)
         if self.name == "linear":
             core = [one, x]
         elif self.name == "piecewise":
@@ -103,18 +92,19 @@ class Form:
         wishes = np.concatenate([*bends, *steps])
         return np.pad(wishes, ((0, 0), (0, len(self.columns) - rows * columns)))
 
-    def model(self, coefficients: np.ndarray) -> Any:
-        """The latency model, without what is extra."""
+    def model(self, coefficients: np.ndarray, captured: Sequence[float] = ()) -> Any:
+        """The latency model of an engine with these CUDA graphs, without what is extra."""
         values = dict(zip(self.columns, map(float, coefficients), strict=True))
         common = {name: values[name] for name in self.common}
         if self.name == "linear":
             return Linear(base=values["base"], token=values["token"], **common)
+        capture = tuple(captured)
         core = coefficients[: len(self.columns) - len(self.common) - 2 * len(self.extra)]
         if self.name == "piecewise":
             time = tuple(map(float, np.cumsum(core)))
-            return Piecewise(tokens=self.tokens, time=time, capture=self.capture, **common)
+            return Piecewise(tokens=self.tokens, time=time, capture=capture, **common)
         time = tuple(map(float, core))
-        return Table(tokens=self.tokens, kv=self.kv, time=time, capture=self.capture, **common)
+        return Table(tokens=self.tokens, kv=self.kv, time=time, capture=capture, **common)
 
 
 def _knots(values: np.ndarray, count: int) -> tuple[float, ...]:

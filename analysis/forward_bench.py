@@ -44,6 +44,7 @@ def bench_rows(cases: Sequence[BenchCase]) -> pd.DataFrame:
             "run": -1 - index,
             "speculates": 0.0,
             "live": 0.0,
+            "padded": float(case.tokens),  # it captures the very batch
             "model_s": case.median_s,
         }
         for index, case in enumerate(cases)

@@ -21,9 +21,11 @@ from ..traces.schema import TraceError
 IDENTITY = (
     "hardware", "engine", "architecture", "model_config", "load_format", "dtype", "quantization",
     "kv_cache_dtype", "tensor_parallel", "pipeline_parallel", "data_parallel", "async_scheduling",
-    "enforce_eager", "cudagraph_mode", "cudagraph_capture_sizes", "threads",
+    "enforce_eager", "threads",
 )  # fmt: skip
 """What two engines have to share for one's seconds to be the other's."""
+GRAPHS = ("cudagraph_mode", "cudagraph_capture_sizes")
+"""The same, of engines that both speculate or both do not: vLLM captures other sizes for drafts."""
 
 
 PROBES = 5  # of which the median is taken
@@ -70,7 +72,16 @@ class LiveRun:
     @property
     def identity(self) -> dict[str, Any]:
         """What the seconds depend on beside the batch."""
-        return {name: self.run.get(name) for name in IDENTITY}
+        kind = "speculating" if self.speculates else "plain"
+        graphs = {f"{name}, {kind}": self.run.get(name) for name in GRAPHS}
+        return {name: self.run.get(name) for name in IDENTITY} | graphs
+
+    @property
+    def captured(self) -> list[float]:
+        """Sizes that forwards are padded to, ascending; none where CUDA graphs are off."""
+        if self.run.get("enforce_eager") or str(self.run.get("cudagraph_mode")).endswith("NONE"):
+            return []
+        return sorted(map(float, self.run.get("cudagraph_capture_sizes") or []))
 
     @property
     def digest(self) -> str:
@@ -125,14 +136,14 @@ def _read(folder: Path) -> LiveRun:
 
 def same_engine(runs: Sequence[LiveRun], of: dict[str, Any] | None = None, than: str = "") -> None:
     """Raise TraceError unless all runs are of one engine on one machine (and of `of`, if given)."""
-    first = of if of is not None else runs[0].identity
+    first = dict(runs[0].identity if of is None else of)
     than = than or str(runs[0].folder)
     for run in runs:
-        other = [n for n in IDENTITY if n in first and run.identity[n] != first[n]]
+        mine = run.identity
+        other = [n for n in mine if n in first and mine[n] != first[n]]
+        first = mine | first
         if other:
-            told = ", ".join(
-                f"{n} {_short(run.identity[n])}, not {_short(first[n])}" for n in other
-            )
+            told = ", ".join(f"{n} {_short(mine[n])}, not {_short(first[n])}" for n in other)
             raise TraceError(
                 f"another engine than {than}: {told}",
                 file=run.folder,
@@ -146,29 +157,44 @@ def _short(value: Any) -> str:
 
 
 def observe(runs: Sequence[LiveRun]) -> pd.DataFrame:
-    """One row per forward of all runs: run (index), rl_step, speculates, live (1), tokens,
-    requests, kv_tokens, pairs, prefill_tokens, drafted, and seconds: whole_s until the next forward
+    """One row per forward of all runs: run (index), rl_step, speculates, live (1), tokens, padded
+    (tokens as CUDA graphs are captured), requests, kv_tokens, pairs, prefill_tokens, drafted, and
+    seconds: whole_s until the next forward
     could begin, of it model_s, draft_s and host_s (scheduler, bookkeeping, between forwards); and
     probe_s, how long fixed work took about then (engine/probe.py).
     """
     frames = []
     for index, run in enumerate(runs):
         log = run.forwards
-        gap = _gaps(log)
-        host = log.forward_s + gap - log.model_s - log.draft_s
+        whole = log.forward_s + _gaps(log)
+        model, draft = log.model_s, log.draft_s
+        if run.run.get("async_scheduling"):  # the host works while the model does
+            model, draft = whole, 0.0 * whole
         frame = log[["rl_step", "tokens", "requests", "kv_tokens", "pairs", "prefill_tokens",
-                     "drafted", "model_s", "draft_s"]].copy()  # fmt: skip
+                     "drafted"]]  # fmt: skip
         frames.append(
             frame.assign(
                 run=index,
                 speculates=float(run.speculates),
                 live=1.0,
-                host_s=np.maximum(host, 0.0),
+                padded=pad(log.tokens.to_numpy(), run.captured),
+                model_s=model,
+                draft_s=draft,
+                host_s=np.maximum(whole - model - draft, 0.0),
                 probe_s=_probed(log),
-                whole_s=log.forward_s + gap,
+                whole_s=whole,
             )
         )
     return pd.concat(frames, ignore_index=True)
+
+
+def pad(tokens: np.ndarray, captured: Sequence[float]) -> np.ndarray:
+    """float64[n] tokens after padding to the CUDA-graph capture sizes."""
+    sizes = np.asarray(captured, float)
+    if not len(sizes):
+        return tokens.astype(float)
+    index = np.minimum(np.searchsorted(sizes, tokens), len(sizes) - 1)
+    return np.where(tokens <= sizes[-1], sizes[index], tokens).astype(float)
 
 
 def _probed(log: pd.DataFrame) -> np.ndarray:

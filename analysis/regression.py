@@ -8,6 +8,7 @@ is far out is left out, and a coefficient is never negative: no part of a forwar
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from scipy.optimize import nnls
@@ -50,7 +51,7 @@ def fit_robust(
     seed: int = 0,
 ) -> Fit:
     """y ~ x b, b >= 0. x: float64[n, p], y: float64[n]; scale: float64[n] that errors are relative
-    to, the fitted value itself by default. blocks: int[n], numbered from 0: measurements that are
+    to, the fitted value itself by default. blocks: int[n], ascending from 0: measurements that are
     drawn together in the bootstrap, which is left out without them. smooth: float64[m, p], sums of
     coefficients that had better be small, where measurements do not say.
     """
@@ -120,9 +121,9 @@ def _bootstrap(
     count, p = int(blocks.max()) + 1, x.shape[1]
     w = np.column_stack([weight[:, None] * x, weight * y])
     sums = np.zeros((count, p + 1, p + 1))
-    for block in range(count):
-        part = w[blocks == block]
-        sums[block] = part.T @ part
+    edges = np.searchsorted(blocks, np.arange(count + 1))
+    for block, (first, last) in enumerate(pairwise(edges)):
+        sums[block] = w[first:last].T @ w[first:last]
     rng = np.random.default_rng(seed)
     draws = np.empty((DRAWS, p))
     for i in range(DRAWS):

@@ -7,6 +7,7 @@ shown and drawn again from these alone.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -166,6 +167,8 @@ def validate_runs(
                 (part / name).rename(folder / name)
     finally:
         shutil.rmtree(part, ignore_errors=True)
+        with contextlib.suppress(OSError):
+            folder.rmdir()  # nothing came of it
     made = Validation(
         tuple(checks), tuple(forecasts), tuple(limits), runs[0].identity, left_out, folder
     )

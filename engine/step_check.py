@@ -80,6 +80,8 @@ def _requests(log: pd.DataFrame, requests: pd.DataFrame, folder: Path) -> None:
     what the ones before it have computed.
     """
     parts = explode(log)
+    if (parts.request < 0).any():
+        return  # of requests that are not ours nothing is known
     sums = parts.groupby("request")[["drafted", "accepted"]].sum()
     known = requests[requests.request.isin(sums.index)].set_index("request")
     unequal = known.index[(sums.loc[known.index] != known[["drafted", "accepted"]]).any(axis=1)]

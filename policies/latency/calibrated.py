@@ -21,7 +21,7 @@ from .table import Table
 NOTHING = Linear(base=0.0, token=0.0)
 FORMS: dict[str, Any] = {form.name: form for form in (Linear, Piecewise, Table)}
 VERSION = 1
-NEEDED = ("forward", "host", "draft", "speculating", "all_speculate", "covered")
+NEEDED = ("forward", "host", "draft", "speculating", "all_speculate", "captured", "covered")
 
 
 @dataclass(frozen=True)
@@ -88,18 +88,26 @@ class Calibrated:
         return self.bind(NoDrafter()).params
 
 
+def kind(speculates: bool) -> str:
+    """Of an engine: whether it was started to verify drafts."""
+    return "speculating" if speculates else "plain"
+
+
 def bind_content(content: Mapping[str, Any], drafter: Any) -> Bound:
     """What is in a file, for one drafter."""
     notes = []
     speculates = drafter.longest_draft > 0
     extra = content["speculating"]
     if extra is None and speculates != content["all_speculate"]:
-        kind = "that verifies drafts" if speculates else "without speculation"
-        notes.append(f"an engine {kind} was not measured")
+        which = "that verifies drafts" if speculates else "without speculation"
+        notes.append(f"an engine {which} was not measured")
     draft, note = _draft_cost(content["draft"], drafter)
     notes += [note] if note else []
     given: dict[str, Any] = content["forward"]
     options = {k: tuple(v) if isinstance(v, list) else v for k, v in given.items()}
+    sizes = content["captured"].get(kind(speculates)) or next(iter(content["captured"].values()))
+    if "capture" in options:
+        options["capture"] = tuple(sizes)
     model = FORMS[str(options.pop("name"))](**options)
     if extra is not None and speculates:
         model = plus(model, **extra)
@@ -131,10 +139,10 @@ def _draft_cost(costs: Mapping[str, Mapping[str, float]], drafter: Any) -> tuple
     if drafter.longest_draft == 0:
         return {}, ""
     others = {key: cost for key, cost in costs.items() if key != "none"}
-    kind = {key: cost for key, cost in others.items() if key.partition(":")[0] == drafter.name}
+    alike = {key: cost for key, cost in others.items() if key.partition(":")[0] == drafter.name}
     if not others:
         return {}, f"what drafting with {name} costs was not measured: it is taken to be free"
-    used = kind or others
+    used = alike or others
     keys = ("base", "request", "draft")
     mean = {key: float(np.mean([cost.get(key, 0.0) for cost in used.values()])) for key in keys}
     return mean, f"what drafting with {name} costs was not measured: as with {', '.join(used)}"

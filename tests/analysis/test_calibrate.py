@@ -123,3 +123,33 @@ def test_the_file_is_a_latency(tmp_path: Path) -> None:
     assert not none.notes and not ngram.notes
     (note,) = latency.bind(DRAFTERS.make("suffix")).notes
     assert "suffix" in note and "ngram" in note
+
+
+def test_graphs_of_plain_and_of_speculating_engines_differ(tmp_path: Path) -> None:
+    """Each is padded to its own sizes, in the fit and in the simulator."""
+    sizes = {"none": [8, 16, 64, 256], "ngram": [5, 20, 100, 300]}
+    paths = []
+    for seed, (drafter, captured) in enumerate(sizes.items()):
+
+        def padded(tokens: int, captured: list[int] = captured) -> float:
+            return 5e-3 + 5e-5 * next((size for size in captured if size >= tokens), tokens)
+
+        making = Making(Costs(forward=padded), noise=0.01, seed=seed)
+        graphs = {"enforce_eager": False, "cudagraph_mode": "PIECEWISE"}
+        engine = {**graphs, "cudagraph_capture_sizes": captured}
+        paths.append(write_run(tmp_path / drafter, drafter, making, **engine))
+    made = calibrate(read_runs(paths))
+    write_calibration(made, tmp_path / "model.json")
+    latency = make_latency(str(tmp_path / "model.json"))
+    for drafter, captured in sizes.items():
+        bound = latency.bind(DRAFTERS.make(drafter))
+        seconds = [bound.seconds(n, 4, 400, 400, 0, 0, bound.params) for n in range(1, 65)]
+        assert len(set(seconds)) == sum(size < 64 for size in captured) + 1
+
+
+def test_what_is_hidden_behind_the_model_is_not_counted_twice(tmp_path: Path) -> None:
+    making = Making(noise=0.01)
+    run = write_run(tmp_path / "run", "none", making, async_scheduling=True)
+    content = calibrate(read_runs([run])).content
+    assert content["host"] == {"base": 0, "request": 0, "token": 0}
+    assert content["runs"][0]["fitted_over_measured"] == pytest.approx(1, abs=0.01)

@@ -8,13 +8,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from longtail.analysis.forms import Form, pad
+from longtail.analysis.forms import Form
+from longtail.analysis.observations import pad
 from longtail.analysis.regression import fit_robust, number_blocks
 
 CAPTURE = [1.0, 2.0, 4.0, 8.0, 16.0, 64.0]
 
 
-def forwards(seed: int, count: int = 200, extra: bool = True) -> pd.DataFrame:
+def forwards(
+    seed: int, captured: list[float], count: int = 200, extra: bool = True
+) -> pd.DataFrame:
     rng = np.random.default_rng(seed)
     requests = rng.integers(1, 40, count)
     tokens = requests + rng.integers(0, 80, count)
@@ -22,6 +25,7 @@ def forwards(seed: int, count: int = 200, extra: bool = True) -> pd.DataFrame:
     return pd.DataFrame(
         {
             "tokens": tokens,
+            "padded": pad(tokens, captured),
             "requests": requests,
             "kv_tokens": kv,
             "pairs": kv + rng.integers(0, 9000, count),
@@ -43,15 +47,16 @@ def test_design_times_coefficients_is_the_model(
     name: str, capture: list[float], seed: int, extra: bool
 ) -> None:
     """Inside the knots and beyond them: other forwards than those the form was made for."""
-    form = Form.of(name, forwards(seed, extra=extra), capture)
+    form = Form.of(name, forwards(seed, capture, extra=extra))
     rng = np.random.default_rng(seed)
     coefficients = rng.random(len(form.columns)) * 1e-3
     if form.extra:
         coefficients[-2:] = 0  # of speculation: no part of the model
-    others = forwards(seed + 1, extra=extra)
+    others = forwards(seed + 1, capture, extra=extra)
     others.loc[:20, "tokens"] *= 3
     others.loc[10:30, "kv_tokens"] *= 3
-    model = form.model(coefficients)
+    others["padded"] = pad(others.tokens.to_numpy(), capture)
+    model = form.model(coefficients, capture)
     counts = others[["tokens", "requests", "kv_tokens", "pairs", "prefill_tokens"]]
     seconds = [model.seconds(*map(int, row), 0, model.params) for row in counts.to_numpy()]
     assert form.design(others) @ coefficients == pytest.approx(np.array(seconds), rel=1e-9)
@@ -64,11 +69,11 @@ def test_padding_is_to_the_next_captured_size() -> None:
 
 
 def test_steps_of_the_captured_sizes_are_found() -> None:
-    seen = forwards(5, 2000, extra=False)
-    form = Form.of("piecewise", seen, CAPTURE)
+    seen = forwards(5, CAPTURE, 2000, extra=False)
+    form = Form.of("piecewise", seen)
     seconds = 1e-3 + 2e-5 * pad(seen.tokens.to_numpy(), CAPTURE)
     fit = fit_robust(form.design(seen), seconds)
-    model = form.model(fit.coefficients)
+    model = form.model(fit.coefficients, CAPTURE)
 
     def of(tokens: int) -> float:
         return float(model.seconds(tokens, 1, 0, 0, 0, 0, model.params))
