@@ -91,13 +91,19 @@ def validate(
     """
     from .analysis.show_validation import show_validation
     from .analysis.validation import Validation, validate_runs
+    from .cli_live import refuse_others
 
     if trace and not live and not run_now:
+        refuse_others("a stored validation", {"trace", "within"})
         stored, folder = Validation.read(Path(trace)), Path(trace)
     else:
         if output is None:
             raise click.UsageError("say where it is to be kept, with -o DIR")
+        if not run_now:
+            refuse_others("--live alone", {"trace", "live", "calibration", "within", "output"})
         folder = Path(output)
+        if "," in str(folder.absolute()):
+            raise click.UsageError(f"{output}: a path with a comma cannot name a latency")
         if (folder / "validation.json").exists():
             raise click.UsageError(f"{output} holds a validation already: name another folder")
         runs = list(live)
@@ -111,9 +117,13 @@ def validate(
     show_validation(stored)
     for written in stored.draw(folder):
         click.echo(written)
-    missed = within is not None and stored.worst_held_out > within
-    if missed:
-        click.echo(f"a held-out makespan is missed by {stored.worst_held_out:.1%}", err=True)
+    worst, missed = stored.worst_held_out, False
+    if within is not None:
+        if worst is None:
+            raise click.UsageError("--within: no replay here was held out, so nothing was tested")
+        missed = worst > within
+        if missed:
+            click.echo(f"a held-out makespan is missed by {worst:.1%}", err=True)
     if missed or not stored.exact:
         sys.exit(1)
 

@@ -130,7 +130,7 @@ def run(
     if suite:
         if source or policy:
             raise click.UsageError("a suite has its own policies: give it traces, with --trace")
-        _refuse_others("--suite", {"minutes", "traces", "suite", "output"})
+        refuse_others("--suite", {"minutes", "traces", "suite", "output"})
         if suite == "gpu":
             _need_gpu()
         if suite == "verify":
@@ -152,7 +152,7 @@ def run(
             raise click.UsageError("--rl-steps is for --replay")
         if replay:
             common = {"source", "policy", "baseline", "replay", "rl_steps", "minutes", "output"}
-            _refuse_others("--replay", {*common, "model", "latency", "engine"})
+            refuse_others("--replay", {*common, "model", "latency", "engine"})
         named = [parse_policy(text, latency) for text in policy or ("suffix/das",)]
         if len({p.name for p in named}) < len(named):
             raise click.UsageError("a policy is given twice")
@@ -235,7 +235,7 @@ def record_vllm(
     click.echo(f"{output}: {count:,} rollouts")
 
 
-def _refuse_others(mode: str, takes: set[str]) -> None:
+def refuse_others(mode: str, takes: set[str]) -> None:
     """Say so where an option was given that means nothing here."""
     context = click.get_current_context()
     for parameter in context.command.params:

@@ -28,6 +28,7 @@ CANDIDATES = ("linear", "piecewise", "table")  # the simplest first
 FOLDS, FOLD_BLOCK = 5, 20  # forwards in a row that are left out together
 FEWEST = 200  # forwards
 CLEAR = 2.0
+SLACK = 0.1
 WORST = 0.5  # relative error that a forward counts for at most where forms are compared
 HOST, DRAFT = ("base", "request", "token"), ("base", "request", "draft")
 SAMPLE = 2000  # residuals that are kept for pictures
@@ -40,13 +41,17 @@ class Calibration:
     content: dict[str, Any]
     names: tuple[str, ...]
     fit: Fit
-    form: Form
 
 
-def calibrate(runs: Sequence[LiveRun], bench: Sequence[BenchCase] = ()) -> Calibration:
+def calibrate(
+    runs: Sequence[LiveRun],
+    bench: Sequence[BenchCase] = (),
+    quiet_s: float | None = None,
+) -> Calibration:
     """Fit the runs of one engine. Raises TraceError for runs of several, and for too few forwards.
 
-    bench: forwards timed without scheduler and sampling (`vllm bench forward`).
+    bench: forwards timed without scheduler and sampling (`vllm bench forward`). quiet_s: what the
+    probe takes on the quiet machine, where more is known of it than these runs tell.
     """
     runs, left_out = _usable(runs)
     same_engine(runs)
@@ -57,7 +62,8 @@ def calibrate(runs: Sequence[LiveRun], bench: Sequence[BenchCase] = ()) -> Calib
             file=runs[0].folder,
             remedy="run more of them",
         )
-    quiet_s = quiet_probe(seen.probe_s.to_numpy())
+    if quiet_s is None:
+        quiet_s = quiet_probe(seen.probe_s.to_numpy())
     slow = slowness(seen.probe_s.to_numpy(), quiet_s)
     plain = Form.of("linear", seen).design(seen)
     follows = {
@@ -71,15 +77,23 @@ def calibrate(runs: Sequence[LiveRun], bench: Sequence[BenchCase] = ()) -> Calib
     scores = {name: _cross_validate(name, timed) for name in CANDIDATES}
     name = _simplest(scores)
     form = Form.of(name, timed)
-    blocks = number_blocks(timed.run.to_numpy())
+    blocks, repeats = number_blocks(timed.run.to_numpy()), _repeats(runs, timed)
     fit = fit_robust(
-        form.design(timed), timed.model_s.to_numpy(), blocks=blocks, smooth=form.smooth
+        form.design(timed),
+        timed.model_s.to_numpy(),
+        blocks=blocks,
+        repeats=repeats,
+        smooth=form.smooth,
     )
     kept = fit.kept[: len(seen)]
     model_s = form.design(seen) @ fit.coefficients
     whole = model_s + float(np.median(seen.host_s + seen.draft_s))
     host = fit_robust(
-        _linear(seen, HOST), seen.host_s.to_numpy(), scale=whole, blocks=blocks[: len(seen)]
+        _linear(seen, HOST),
+        seen.host_s.to_numpy(),
+        scale=whole,
+        blocks=blocks[: len(seen)],
+        repeats=repeats[: len(seen)],
     )
     drafts = _fit_drafts(runs, seen, whole)
     values = dict(zip(form.columns, map(float, fit.coefficients), strict=True))
@@ -110,7 +124,7 @@ def calibrate(runs: Sequence[LiveRun], bench: Sequence[BenchCase] = ()) -> Calib
             for key, s in scores.items()
         },
         "spread": fit.spread,
-        "verify": measure_verify(seen),
+        "verify": measure_verify(seen, repeats[: len(seen)]),
         "bench": [case.compare(form.model(fit.coefficients)) for case in bench],
         "engine": {name: value for run in runs for name, value in run.identity.items()},
         "configuration": runs[0].run,
@@ -124,7 +138,7 @@ def calibrate(runs: Sequence[LiveRun], bench: Sequence[BenchCase] = ()) -> Calib
     }
     content["runs"] = [_describe(run, i, seen, predicted) for i, run in enumerate(runs)]
     content["residuals"] = _sample(seen, predicted)
-    return Calibration(content, form.columns, fit, form)
+    return Calibration(content, form.columns, fit)
 
 
 def _usable(runs: Sequence[LiveRun]) -> tuple[list[LiveRun], list[str]]:
@@ -144,13 +158,15 @@ def _usable(runs: Sequence[LiveRun]) -> tuple[list[LiveRun], list[str]]:
 
 
 def _cross_validate(name: str, seen: pd.DataFrame) -> np.ndarray:
-    """float64[FOLDS]: mean relative error of forwards that the fit did not see."""
-    fold = number_blocks(seen.run.to_numpy(), FOLD_BLOCK) % FOLDS
+    """Mean relative error of forwards that the fit did not see, fold by fold: of whole runs where
+    there are enough of them, else of blocks of forwards.
+    """
+    run = seen.run.to_numpy()
+    runs = np.unique(run[run >= 0])
+    fold = run % FOLDS if len(runs) >= FOLDS else number_blocks(run, FOLD_BLOCK) % FOLDS
     errors = np.empty(FOLDS)
     for left_out in range(FOLDS):
         test = fold == left_out
-        if test.all() or not test.any():
-            return np.full(FOLDS, np.inf)
         form = Form.of(name, seen[~test])
         fit = fit_robust(
             form.design(seen[~test]), seen.model_s.to_numpy()[~test], smooth=form.smooth
@@ -197,19 +213,23 @@ def _fit_drafts(
     return costs
 
 
-def measure_verify(seen: pd.DataFrame) -> dict[str, Any] | None:
+def measure_verify(seen: pd.DataFrame, repeats: np.ndarray) -> dict[str, Any] | None:
     """Whether verifying a draft of d tokens reads each request's KV once or d + 1 times.
 
     Over forwards that only decode, seconds are fitted to the contexts (each once) and to the pairs
     of a query and a key. `share` is the pairs' part of what a KV token costs a request without a
     draft: 0, it is read once; 1, once per query. None without drafts.
     """
-    mine = seen[(seen.prefill_tokens == 0) & (seen.speculates > 0)]
+    chosen = ((seen.prefill_tokens == 0) & (seen.speculates > 0)).to_numpy()
+    mine = seen[chosen]
     if len(mine) < FEWEST or not mine.drafted.any():
         return None
     form = Form.of("piecewise", mine)  # whatever tokens cost by themselves
     fit = fit_robust(
-        form.design(mine), mine.model_s.to_numpy(), blocks=number_blocks(mine.run.to_numpy())
+        form.design(mine),
+        mine.model_s.to_numpy(),
+        blocks=number_blocks(mine.run.to_numpy()),
+        repeats=repeats[chosen],
     )
     terms = [form.columns.index(name) for name in ("kv_token", "pair")]
     kv, pair = fit.coefficients[terms]
@@ -217,15 +237,30 @@ def measure_verify(seen: pd.DataFrame) -> dict[str, Any] | None:
     read = draws.sum(axis=1)
     if kv + pair <= 0 or (read <= 0).mean() > (1 - LEVEL) / 2:
         return {"share": None, "interval": None, "context": 0.0}
-    shares = np.clip(draws[read > 0, 1] / read[read > 0], 0, 1)
+    shares = draws[read > 0, 1] / read[read > 0]
+    share = float(pair / (kv + pair))
+    edges = np.clip(np.quantile(shares, [(1 - LEVEL) / 2, (1 + LEVEL) / 2]), 0, 1)
+    # What lies outside of 0 to 1 means that the form does not hold here, whatever the noise.
+    sound = float(((shares >= -SLACK) & (shares <= 1 + SLACK)).mean())
     context = (mine.kv_tokens * kv + mine.pairs * pair).sum() / mine.model_s.sum()
     return {
-        "share": float(pair / (kv + pair)),
-        "interval": [float(q) for q in np.quantile(shares, [0.025, 0.975])],
+        "share": share,
+        "interval": [min(float(edges[0]), share), max(float(edges[1]), share)],
+        "settled": sound > 0.5 and float(edges[1] - edges[0]) < 0.5,
         "context": float(context),  # of the forwards' seconds
         "kv_token": float(kv),
         "pair": float(pair),
     }
+
+
+def _repeats(runs: Sequence[LiveRun], timed: pd.DataFrame) -> np.ndarray:
+    """int[n, 2]: each row's run, and the first run that it repeats: of the same policy and work."""
+    first: dict[tuple[str, str], int] = {}
+    for index, run in enumerate(runs):
+        first.setdefault((run.policy, str(run.job.work) if run.job else run.name), index)
+    same = [first[run.policy, str(run.job.work) if run.job else run.name] for run in runs]
+    number = timed.run.to_numpy(int)
+    return np.column_stack([number, [same[n] if n >= 0 else n for n in number.tolist()]])
 
 
 def _options(model: Any) -> dict[str, Any]:

@@ -43,13 +43,3 @@ class Clock:
         """How many times longer the run, or an RL step of it, took than on the quiet machine."""
         mine = (run.forwards.rl_step == rl_step).to_numpy() if rl_step is not None else slice(None)
         return float(self.seconds(run)[mine].sum() / self.seconds(run, quiet=True)[mine].sum())
-
-    def outside(self, run: LiveRun) -> float:
-        """Share of the run's forwards outside what was measured."""
-        seen = observe([run])
-        covered = self._content["covered"]
-        inside = np.ones(len(seen), bool)
-        for name in ARGUMENTS:
-            low, high = covered[name]
-            inside &= ((seen[name] >= low) & (seen[name] <= high)).to_numpy()
-        return float(1 - inside.mean())

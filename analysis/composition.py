@@ -43,9 +43,9 @@ def _at(curve: tuple[np.ndarray, np.ndarray], times: np.ndarray) -> np.ndarray:
     return np.where(index >= 0, curve[1][np.maximum(index, 0)], 0.0)
 
 
-def finish_order(predicted_s: np.ndarray, measured_s: np.ndarray) -> float:
-    """Kendall's tau-b of the order in which requests finish; 1 for fewer than two."""
+def finish_order(predicted_s: np.ndarray, measured_s: np.ndarray) -> float | None:
+    """Kendall's tau-b of the order in which requests finish; None where there is none."""
     if len(predicted_s) < 2:
-        return 1.0
+        return None
     tau = float(kendalltau(predicted_s, measured_s).statistic)
-    return tau if np.isfinite(tau) else 1.0
+    return tau if np.isfinite(tau) else None

@@ -17,7 +17,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
+from ..engine.job import Generate
 from ..engine.settings import LiveSettings
 from ..policies.latency.calibrated import Calibrated
 from ..policies.profile import Profile
@@ -30,7 +32,7 @@ from ..traces.store import open_trace
 from .clock import Clock
 from .composition import step_seconds
 from .observations import LiveRun, same_engine
-from .parity import engine_limits
+from .parity import engine_limits, steps_log
 
 DRAWS = 25
 FOLDS = 4  # parts of the latest rollouts, each drafted from the others
@@ -69,8 +71,13 @@ class Forecast:
         return cls(**{**fields, **lists})
 
 
-def forecast_run(run: LiveRun, latency: Calibrated, held_out: bool) -> list[Forecast]:
-    """Its RL steps. Raises TraceError for a run of another engine, or without its rollouts."""
+def forecast_run(
+    run: LiveRun, latency: Calibrated, held_out: bool
+) -> tuple[list[Forecast], pd.DataFrame]:
+    """Its RL steps, and the log of the simulation in hindsight.
+
+    Raises TraceError for a run of another engine, or without its rollouts.
+    """
     same_engine([run], latency.content["engine"], "the calibration's")
     policy = run.run["policy"]
     recorded = traces_in(run.folder / "rollouts")
@@ -87,24 +94,31 @@ def forecast_run(run: LiveRun, latency: Calibrated, held_out: bool) -> list[Fore
         joined = Path(scratch) / "all.parquet"
         join_traces([*history, *recorded], joined)
         first = min(int(step["rl_step"]) for step in (run.summary or {})["steps"])
-        workload = _as_they_came(Workload.from_trace(open_trace(joined)), first)
+        workload = _as_they_came(Workload.from_trace(open_trace(joined)), first, run)
         profile = workload.profile(setup.drafter)
     clock = Clock(latency.content)
-    return [
-        _forecast(run, workload, profile, setup, int(step["rl_step"]), clock, held_out)
-        for step in (run.summary or {})["steps"]
+    steps = [int(step["rl_step"]) for step in (run.summary or {})["steps"]]
+    longest = run.run["policy"]["longest_draft"]
+    hindsight = simulate_steps(workload, setup, steps, log=True, longest_draft=longest)
+    forecasts = [
+        _forecast(run, workload, profile, setup, result, clock, held_out) for result in hindsight
     ]
+    return forecasts, steps_log(hindsight)
 
 
-def _as_they_came(workload: Workload, first: int) -> Workload:
+def _as_they_came(workload: Workload, first: int, run: LiveRun) -> Workload:
     """The workload with the rollouts of RL steps from `first` on in the order of their arrival, in
-    which they become history; they were recorded in that in which they finished.
+    which they become history; they were recorded in that in which they finished. Their caps are
+    what the engine told the policy.
     """
     trace, lengths = workload.trace, workload.lengths
     assert trace is not None
     arrived = np.where(lengths.rl_step < first, 0.0, trace.column("start_s"))
     order = np.lexsort((arrived, lengths.rl_step))
-    return Workload(lengths.select(order), workload.cap[order], tokens=trace.tokens().select(order))
+    assert run.job is not None and isinstance(run.job.work, Generate)
+    room = np.minimum(run.job.work.max_tokens, run.run["max_model_len"] - lengths.prompt_len)
+    cap = np.where(lengths.rl_step < first, workload.cap, room).astype(np.int32)
+    return Workload(lengths.select(order), cap[order], tokens=trace.tokens().select(order))
 
 
 def _forecast(
@@ -112,15 +126,15 @@ def _forecast(
     workload: Workload,
     profile: Profile,
     setup: Setup,
-    rl_step: int,
+    hindsight: StepResult,
     clock: Clock,
     held_out: bool,
 ) -> Forecast:
+    rl_step = hindsight.rl_step
     slow = clock.slow(run, rl_step)
     longest = run.run["policy"]["longest_draft"]
     live = run.forwards[run.forwards.rl_step == rl_step]
     requests = run.requests[run.requests.rl_step == rl_step]
-    (hindsight,) = simulate_steps(workload, setup, [rl_step], longest_draft=longest)
     draws, known = _draw(workload, profile, setup, rl_step, longest)
     seconds = slow * np.array([result.makespan_s for result in draws])
     spread = [float(np.quantile(seconds, q)) for q in (0.5, *EDGES)] if draws else None

@@ -35,6 +35,8 @@ class Form:
     def of(cls, name: str, seen: pd.DataFrame) -> Form:
         """Knots at quantiles of what was seen (`observations.observe`)."""
         extra = tuple(name for name in INDICATORS if seen[name].nunique() > 1)
+        if extra == INDICATORS and (seen.speculates == seen.live).all():
+            extra = ("live",)  # one and the same
         if name == "linear":
             return cls(name, extra=extra)
         tokens = _knots(seen.padded.to_numpy(), KNOTS)

@@ -24,13 +24,15 @@ def known_limitations(
         )
     if engine.get("load_format") == "dummy":
         told.append("the model's weights are dummies: seconds are those of its shape")
+    if checks and len({check.cell[1:] for check in checks}) == 1:
+        told.append("one set of rollouts and one batch size: only policies were held out")
     spreads = [c.spread for r in rank(checks) for c in r.cells if c.spread is not None]
     if checks and not spreads:
         told.append("no run was repeated: what part of an error is chance is not known")
     elif spreads and max(spreads) > NOISY:
         told.append(
             f"repeated runs differ by up to {max(spreads):.0%} (standard deviation), the machine's "
-            "speed taken out: errors below that are chance"
+            "speed taken out: smaller errors may be chance"
         )
     slow = max((check.slow for check in checks), default=1.0)
     if slow > SLOW:

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import glob
 import hashlib
-import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from ..engine.job import Job
+from ..engine.job import Job, read_summary
 from ..engine.step_check import read_whole_log
 from ..policies.components import BUDGETS, DRAFTERS
+from ..policies.latency.calibrated import kind
 from ..policies.registry import brief
 from ..traces.schema import TraceError
 
@@ -24,8 +25,6 @@ IDENTITY = (
     "enforce_eager", "threads",
 )  # fmt: skip
 """What two engines have to share for one's seconds to be the other's."""
-GRAPHS = ("cudagraph_mode", "cudagraph_capture_sizes")
-"""The same, of engines that both speculate or both do not: vLLM captures other sizes for drafts."""
 
 
 PROBES = 5  # of which the median is taken
@@ -72,9 +71,8 @@ class LiveRun:
     @property
     def identity(self) -> dict[str, Any]:
         """What the seconds depend on beside the batch."""
-        kind = "speculating" if self.speculates else "plain"
-        graphs = {f"{name}, {kind}": self.run.get(name) for name in GRAPHS}
-        return {name: self.run.get(name) for name in IDENTITY} | graphs
+        mode = f"cudagraph_mode, {kind(self.speculates)}"  # vLLM may choose another for drafts
+        return {n: self.run.get(n) for n in IDENTITY} | {mode: self.run.get("cudagraph_mode")}
 
     @property
     def captured(self) -> list[float]:
@@ -91,13 +89,15 @@ class LiveRun:
 
 
 def read_runs(paths: Sequence[str | Path]) -> list[LiveRun]:
-    """Runs by their folders: `longtail run`'s output or one of the runs in it, or a step log.
+    """Runs by their folders (`longtail run`'s output, one of the runs in it, or a step log), or by
+    a pattern of them; of equal names, with their folder's.
 
     Raises TraceError for a folder without runs, and for a log that is not whole.
     """
     runs = []
     for path in paths:
-        folders = _folders(Path(path))
+        places = [Path(path)] if Path(path).exists() else map(Path, sorted(glob.glob(str(path))))
+        folders = [folder for place in places for folder in _folders(place)]
         if not folders:
             raise TraceError(
                 "no live runs here",
@@ -112,7 +112,13 @@ def read_runs(paths: Sequence[str | Path]) -> list[LiveRun]:
                 f"the same measurements as {seen[run.digest]}", file=run.folder, remedy="name one"
             )
         seen[run.digest] = run.folder
-    return runs
+    names = [run.name for run in runs]
+    return [
+        run
+        if names.count(run.name) == 1
+        else replace(run, name=f"{run.folder.parent.name}.{run.name}")
+        for run in runs
+    ]
 
 
 def _folders(path: Path) -> list[Path]:
@@ -128,8 +134,13 @@ def _read(folder: Path) -> LiveRun:
     forwards, requests = read_whole_log(steps if steps.is_dir() else folder)
     job = summary = None
     if (folder / "job.json").is_file():
-        job = Job.from_json((folder / "job.json").read_text())
-        summary = json.loads((folder / "summary.json").read_text())
+        try:
+            job = Job.from_json((folder / "job.json").read_text())
+            summary = read_summary(folder)
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise TraceError(
+                f"job.json or summary.json is damaged ({error})", file=folder, remedy="run it again"
+            ) from None
     name = folder.name if job else f"{folder.parent.name}.{folder.name}"
     return LiveRun(name, folder, forwards.attrs["run"], forwards, requests, job, summary)
 

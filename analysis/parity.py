@@ -5,8 +5,8 @@ Seconds may differ; who ran, what was drafted and what was accepted may not.
 
 from __future__ import annotations
 
-import ast
 import functools
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -72,6 +72,11 @@ def check_parity(folder: Path) -> Parity:
 def simulated_log(job: Job, run: dict[str, Any]) -> pd.DataFrame:
     """The simulator's log of the job, under the limits the engine really had (`run`)."""
     results = simulate_replay(job, run)
+    return steps_log(results)
+
+
+def steps_log(results: Sequence[StepResult]) -> pd.DataFrame:
+    """The logs of RL steps that were simulated with one, one after the other."""
     return pd.concat([r.log.assign(rl_step=r.rl_step) for r in results if r.log is not None])
 
 
@@ -88,15 +93,19 @@ def simulate_replay(job: Job, run: dict[str, Any], latency: Any = None) -> list[
         told=policy["latency"],
         limits=engine_limits(run),
     )
-    workload, steps = _workload(job.work.trace, job.work.cap, repr(job.work.rl_steps))
+    workload, steps = _workload(
+        job.work.trace, job.work.cap, tuple(job.work.rl_steps) if job.work.rl_steps else None
+    )
     return simulate_steps(workload, setup, steps, log=True, longest_draft=policy["longest_draft"])
 
 
 @functools.lru_cache(maxsize=2)
-def _workload(path: str, cap: int | None, rl_steps: str) -> tuple[Workload, list[int]]:
+def _workload(
+    path: str, cap: int | None, wanted: tuple[int, ...] | None
+) -> tuple[Workload, list[int]]:
     """What is replayed, and the profiles that are computed on the way: runs are often repeated."""
     trace = open_trace(path)
-    steps = replayed_steps(trace, Replay(path, ast.literal_eval(rl_steps), cap))
+    steps = replayed_steps(trace, Replay(path, list(wanted) if wanted else None, cap))
     return Workload.from_trace(trace, cap=cap, rl_steps=steps), steps
 
 

@@ -27,6 +27,7 @@ class Cell:
     raw_spread: float | None  # of the seconds as measured
     predicted_s: float  # median
     error: float
+    raw_error: float
 
 
 @dataclass(frozen=True)
@@ -43,11 +44,11 @@ class Ranking:
 
 def rank(checks: Sequence[Check]) -> list[Ranking]:
     """One ranking per workload (trace, RL steps, batch size)."""
-    groups: dict[tuple[str, str, int], list[Check]] = {}
+    groups: dict[tuple[str, str, int, str], list[Check]] = {}
     for check in checks:
         groups.setdefault(check.cell, []).append(check)
     workloads: dict[tuple[str, int], list[Cell]] = {}
-    for (policy, workload, batch), repeats in groups.items():
+    for (policy, workload, batch, _), repeats in groups.items():
         cell = _cell(policy, workload, batch, repeats)
         workloads.setdefault((workload, batch), []).append(cell)
     return [_rank(*key, cells) for key, cells in workloads.items()]
@@ -69,6 +70,7 @@ def _cell(policy: str, workload: str, batch: int, repeats: Sequence[Check]) -> C
         raw_spread=_spread(raw),
         predicted_s=predicted,
         error=predicted / measured - 1,
+        raw_error=predicted / float(np.median(raw)) - 1,
     )
 
 

@@ -32,13 +32,15 @@ class Fit:
     draws: np.ndarray  # float64[DRAWS, p] of the bootstrap, signs free, or empty
 
     def interval(self) -> np.ndarray:
-        """float64[p, 2]: where the bootstrap's `LEVEL` lies, cut at 0.
+        """float64[p, 2]: where the bootstrap's `LEVEL` lies, cut at 0, and the fit itself.
 
         The draws are not kept from being negative: were they, a coefficient near 0 would push those
         of columns like it away from the truth, and their intervals would miss it.
         """
         edges = [(1 - LEVEL) / 2, (1 + LEVEL) / 2]
-        return np.maximum(np.quantile(self.draws, edges, axis=0).T, 0.0)
+        low, high = np.maximum(np.quantile(self.draws, edges, axis=0), 0.0)
+        fitted = self.coefficients
+        return np.column_stack([np.minimum(low, fitted), np.maximum(high, fitted)])
 
 
 def fit_robust(
@@ -47,13 +49,15 @@ def fit_robust(
     *,
     scale: np.ndarray | None = None,
     blocks: np.ndarray | None = None,
+    repeats: np.ndarray | None = None,
     smooth: np.ndarray | None = None,
     seed: int = 0,
 ) -> Fit:
     """y ~ x b, b >= 0. x: float64[n, p], y: float64[n]; scale: float64[n] that errors are relative
     to, the fitted value itself by default. blocks: int[n], ascending from 0: measurements that are
-    drawn together in the bootstrap, which is left out without them. smooth: float64[m, p], sums of
-    coefficients that had better be small, where measurements do not say.
+    drawn together in the bootstrap, which is left out without them. repeats: int[n, 2], the run of
+    each measurement and what that is a repeat of; all are of one run by default. smooth:
+    float64[m, p], sums of coefficients that had better be small, where measurements do not say.
     """
     unit = np.abs(x).max(axis=0, initial=0.0)
     unit[unit == 0] = 1.0
@@ -84,7 +88,8 @@ def fit_robust(
     t = np.maximum(fitted, floor) if scale is None else scale
     draws = np.empty((0, x.shape[1]))
     if blocks is not None:
-        draws = _bootstrap(x, y, weight / t, blocks, wish, seed) / unit
+        alike = np.zeros((len(y), 2), int) if repeats is None else repeats
+        draws = _bootstrap(x, y, weight / t, blocks, alike, wish, seed) / unit
     return Fit(coefficients / unit, weight > 0, spread, draws)
 
 
@@ -114,20 +119,31 @@ def _bootstrap(
     y: np.ndarray,
     weight: np.ndarray,
     blocks: np.ndarray,
+    repeats: np.ndarray,
     wish: np.ndarray,
     seed: int,
 ) -> np.ndarray:
-    """Blocks drawn with replacement; their normal equations are sums, so a draw costs little."""
+    """Runs drawn with replacement from the repeats of each, then blocks of them; their normal
+    equations are sums, so a draw costs little.
+    """
     count, p = int(blocks.max()) + 1, x.shape[1]
     w = np.column_stack([weight[:, None] * x, weight * y])
     sums = np.zeros((count, p + 1, p + 1))
     edges = np.searchsorted(blocks, np.arange(count + 1))
     for block, (first, last) in enumerate(pairwise(edges)):
         sums[block] = w[first:last].T @ w[first:last]
+    run, kind = repeats[edges[:-1], 0], repeats[edges[:-1], 1]  # of each block
+    members = [[np.flatnonzero(run == r) for r in np.unique(run[kind == k])]
+               for k in np.unique(kind)]  # fmt: skip
     rng = np.random.default_rng(seed)
     draws = np.empty((DRAWS, p))
     for i in range(DRAWS):
-        total = np.tensordot(rng.multinomial(count, np.full(count, 1 / count)), sums, 1)
+        often = np.zeros(count)
+        for alike in members:
+            for which in rng.integers(0, len(alike), len(alike)):
+                mine = alike[which]
+                often[mine] += rng.multinomial(len(mine), np.full(len(mine), 1 / len(mine)))
+        total = np.tensordot(often, sums, 1)
         scaled, size = _scaled(total[:p, :p] + wish)
         draws[i] = np.linalg.solve(scaled, total[:p, p] / size) / size
     return draws

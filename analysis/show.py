@@ -107,6 +107,10 @@ def show_comparison(results: Mapping[str, Result], title: str) -> None:
         rows.append([name, f"{seconds:.1f}", _times(base.makespan_s, seconds), *[""] * 6])
     columns = ["policy", "makespan s", "speed-up", "forwards", "gain", "drafted", "wasted"]
     out.show(table([*columns, "tail s", "regret"], rows))
+    share = max(r.total("outside") / max(r.total("forwards"), 1) for r in results.values())
+    _show_outside(out, share, " of the worst")
+    for note in sorted({note for r in results.values() for note in r.setup.notes}):
+        out.print(f"latency: {note}", markup=False)
     out.print(LEGEND, style="dim")
 
 
@@ -201,6 +205,8 @@ def show_sweep(points: pd.DataFrame, title: str, best: int = 20) -> None:
     out.show(table(columns, rows))
     outside = (points.outside / points.forwards.clip(lower=1)).max()
     _show_outside(out, float(outside), " of the worst point")
+    for note in sorted({n for notes in points.notes for n in notes.split("; ") if n}):
+        out.print(f"latency: {note}", markup=False)
     if len(ranked) > best:
         out.print(f"… and {len(ranked) - best} slower ones; -o FILE writes all")
 

@@ -72,7 +72,7 @@ def _verify(verify: Mapping[str, Any]) -> str:
         "0 %: read once per request, 100 %: once per token. "
         f"Contexts are {verify['context']:.0%} of these forwards' seconds."
     )
-    return words + (" These runs do not settle it." if high - low > 0.5 else "")
+    return words + ("" if verify["settled"] else " These runs do not settle it.")
 
 
 def _trust(content: Mapping[str, Any]) -> str:

@@ -43,9 +43,9 @@ def _show_checks(out: Output, made: Validation) -> None:
             f"{check.clock_error:+.1%}",
             f"{check.forward_error:.0%}",
             f"{check.makespan_error:+.1%}",
-            f"{check.tail_error:+.1%}",
+            "-" if check.tail_error is None else f"{check.tail_error:+.1%}",
             f"{check.curve:.1%}",
-            f"{check.finish_tau:.3f}",
+            "-" if check.finish_tau is None else f"{check.finish_tau:.3f}",
             f"{check.outside:.1%}",
         ]
         for check in made.checks
@@ -67,6 +67,7 @@ def _show_ranking(out: Output, ranking: Ranking) -> None:
             _spread(cell),
             f"{cell.predicted_s:.2f}",
             f"{cell.error:+.1%}",
+            f"{cell.raw_error:+.1%}",
             str(1 + sorted(c.predicted_s for c in ranking.cells).index(cell.predicted_s)),
             str(cell.repeats),
             "held out" if cell.held_out else "seen",
@@ -74,9 +75,12 @@ def _show_ranking(out: Output, ranking: Ranking) -> None:
         for cell in ranking.cells
     ]
     title = f"Policies on {ranking.workload}, batch {ranking.batch}, at the quiet machine's speed"
-    columns = ["policy, the fastest first", "measured s", "spread", "predicted s", "error",
+    columns = ["policy, the fastest first", "measured s", "spread", "predicted s", "error", "raw",
                "predicted place", "runs", ""]  # fmt: skip
     out.show(table(columns, rows, title))
+    out.print(
+        "raw: error against the seconds as measured, whatever slowed the machine", style="dim"
+    )
     if ranking.clear:
         out.print(
             f"{ranking.right} of {ranking.clear} pairs that differ by more than twice their spread "

@@ -8,6 +8,7 @@ made for the quiet machine, and compared at the speed that the machine had.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -17,14 +18,14 @@ import numpy as np
 import pandas as pd
 
 from ..engine.job import Replay
+from ..engine.step_check import explode
 from ..policies.latency.calibrated import Calibrated
-from ..policies.latency.presets import make_latency
 from ..traces.schema import TraceError
 from .calibrate import calibrate
 from .clock import Clock
 from .composition import active_curve, curve_distance, finish_order, step_seconds, tail_seconds
 from .observations import LiveRun, same_engine
-from .parity import compare_logs, simulate_replay
+from .parity import compare_logs, simulate_replay, steps_log
 
 ALL = "all"
 
@@ -37,7 +38,8 @@ class Check:
     policy: str
     trace: str
     rl_steps: str
-    batch: int  # max_num_seqs of the engine
+    batch: int  # requests at once: max_num_seqs of the engine, or all there are
+    setting: str  # digest of what else decides a run: what the budget is told, engine limits
     held_out: bool  # no calibration saw this run
     calibration: str
     exact: bool  # every forward's running, drafted and accepted
@@ -49,9 +51,10 @@ class Check:
     clock_error: float  # sum of the forwards' seconds, given the batch and the machine's speed
     forward_error: float  # median over forwards, absolute
     makespan_error: float  # at the machine's speed
-    tail_error: float
+    raw_error: float  # of the quiet machine's makespan, whatever the machine did
+    tail_error: float | None  # None: nothing was left after 90 % were done
     curve: float  # area between the active curves over the measured one's
-    finish_tau: float
+    finish_tau: float | None  # None: nothing to order
     outside: float  # share of forwards outside what was calibrated
     notes: tuple[str, ...] = ()
 
@@ -61,9 +64,9 @@ class Check:
         return self.measured_s / self.slow
 
     @property
-    def cell(self) -> tuple[str, str, int]:
+    def cell(self) -> tuple[str, str, int, str]:
         """Equal for repeats of the same run."""
-        return (self.policy, f"{self.trace} {self.rl_steps}", self.batch)
+        return (self.policy, f"{self.trace}, RL step {self.rl_steps}", self.batch, self.setting)
 
     def to_json(self) -> dict[str, Any]:
         """Its fields."""
@@ -72,13 +75,10 @@ class Check:
 
 @dataclass(frozen=True)
 class Checked:
-    """A check and the logs that it rests on, one row per forward."""
+    """A check and the simulation that it rests on, one row per forward."""
 
     check: Check
-    live: pd.DataFrame
     simulated: pd.DataFrame
-    measured_s: np.ndarray  # float64, per live forward, until the next one could begin
-    fitted_s: np.ndarray  # float64, the same predicted, at the machine's speed
 
 
 def check_run(run: LiveRun, latency: Calibrated, seen: Sequence[str], name: str) -> Checked:
@@ -91,23 +91,22 @@ def check_run(run: LiveRun, latency: Calibrated, seen: Sequence[str], name: str)
     same_engine([run], latency.content["engine"], f"the calibration's ({name})")
     clock = Clock(latency.content)
     results = simulate_replay(run.job, run.run, latency)
-    simulated = pd.concat([r.log.assign(rl_step=r.rl_step) for r in results if r.log is not None])
+    simulated = steps_log(results)
     parity = compare_logs(run.forwards, simulated)
     fitted, slow = clock.seconds(run), clock.slow(run)
     whole = clock.measured(run)
     measured = predicted = tail = predicted_tail = area = curves = 0.0
+    most = 0
     taus = []
     for result in results:
         live = run.forwards[run.forwards.rl_step == result.rl_step]
-        requests = _in_order(run, result.rl_step)
-        if not len(live) or len(requests) != len(result.finish_s):
+        finish = _finishes(run, result.rl_step)
+        if not len(live) or len(finish) != len(result.finish_s):
             raise TraceError(
                 f"RL step {result.rl_step} is not whole in the log",
                 file=run.folder,
                 remedy="run it again in a new folder",
             )
-        begin = float(live.begin_s.iloc[0])
-        finish = requests.end_s.to_numpy() - begin
         seconds = float(step_seconds(live)[1][-1])
         measured, predicted = measured + seconds, predicted + result.makespan_s
         tail += tail_seconds(finish)
@@ -116,13 +115,15 @@ def check_run(run: LiveRun, latency: Calibrated, seen: Sequence[str], name: str)
         distance = curve_distance(active_curve(result.log, slow), active_curve(live))
         area, curves = area + distance * seconds, curves + seconds
         taus.append(finish_order(result.finish_s, finish))
+        most = max(most, len(finish))
     outside = sum(result.outside for result in results)
     check = Check(
         run=run.name,
         policy=run.policy,
         trace=Path(run.job.work.trace).name,
         rl_steps=",".join(str(result.rl_step) for result in results),
-        batch=int(run.run["max_num_seqs"]),
+        batch=min(int(run.run["max_num_seqs"]), most),
+        setting=_setting(run),
         held_out=run.digest not in seen,
         calibration=name,
         exact=parity.exact,
@@ -134,18 +135,36 @@ def check_run(run: LiveRun, latency: Calibrated, seen: Sequence[str], name: str)
         clock_error=float(fitted.sum() / whole.sum() - 1),
         forward_error=float(np.median(np.abs(fitted / np.maximum(whole, 1e-12) - 1))),
         makespan_error=predicted * slow / measured - 1,
-        tail_error=predicted_tail * slow / tail - 1 if tail else 0.0,
+        raw_error=predicted / measured - 1,
+        tail_error=predicted_tail * slow / tail - 1 if tail else None,
         curve=area / curves,
-        finish_tau=float(np.mean(taus)),
+        finish_tau=float(np.mean(known)) if (known := [t for t in taus if t is not None]) else None,
         outside=outside / max(len(simulated), 1),
         notes=latency.bind(run.component).notes,
     )
-    return Checked(check, run.forwards, simulated, whole, fitted)
+    return Checked(check, simulated)
 
 
-def _in_order(run: LiveRun, rl_step: int) -> pd.DataFrame:
-    """The RL step's requests as the trace has them: they were submitted in its order."""
-    return run.requests[run.requests.rl_step == rl_step].sort_values("request")
+def _finishes(run: LiveRun, rl_step: int) -> np.ndarray:
+    """float64[n]: when each request's last forward ended, in the trace's order, in which they were
+    submitted; those of one forward end together, as in the simulator.
+    """
+    log = run.forwards
+    parts = explode(log)
+    last = parts.groupby("request").forward.max()
+    mine = run.requests[run.requests.rl_step == rl_step].sort_values("request").request
+    rows = last.reindex(mine).dropna().to_numpy(int)
+    return (log.begin_s + log.forward_s).to_numpy()[rows]
+
+
+def _setting(run: LiveRun) -> str:
+    """What decides a run beside its policy, its rollouts and the requests at once."""
+    policy = run.run["policy"]
+    told = [policy.get(name) for name in ("latency", "placement", "longest_draft")]
+    limits = [run.run.get(name) for name in ("max_num_batched_tokens", "kv_blocks", "block_size")]
+    work = getattr(run.job, "work", None)
+    text = repr((told, limits, getattr(work, "trace", None), getattr(work, "cap", None)))
+    return hashlib.blake2b(text.encode(), digest_size=4).hexdigest()
 
 
 def leave_one_out(runs: Sequence[LiveRun]) -> dict[str, dict[str, Any]]:
@@ -160,14 +179,16 @@ def leave_one_out(runs: Sequence[LiveRun]) -> dict[str, dict[str, Any]]:
             f"{len(policies)} policies that draft; leaving one out takes at least two",
             remedy="name more runs, or give --calibration",
         )
+    every = calibrate(runs).content
+    quiet_s = every["probe"]["quiet_s"]  # one ruler for all
     left = {
-        policy: calibrate([run for run in runs if run.policy != policy]).content
+        policy: calibrate([run for run in runs if run.policy != policy], quiet_s=quiet_s).content
         for policy in policies
     }
-    return left | {ALL: calibrate(runs).content}
+    return left | {ALL: every}
 
 
 def calibration_for(contents: Mapping[str, Path], run: LiveRun) -> tuple[str, Calibrated]:
     """The one that leaves the run's policy out, else that of all; and its name."""
     key = run.policy if run.policy in contents else ALL
-    return key, make_latency(str(contents[key]))
+    return key, Calibrated(file=str(contents[key].absolute()))

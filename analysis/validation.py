@@ -16,19 +16,20 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
+import pyarrow as pa
 
 from ..engine.folders import make_folder
 from ..engine.job import Generate, Replay
 from ..traces.sample import find_trace
 from ..traces.schema import TraceError
+from .clock import Clock
 from .forecast import Forecast, forecast_run
 from .limitations import known_limitations
 from .observations import LiveRun, read_runs
 from .plots import write_figure
 from .ranking import Ranking, rank
-from .validate import ALL, Check, Checked, calibration_for, check_run, leave_one_out
+from .validate import ALL, Check, calibration_for, check_run, leave_one_out
 from .validation_figures import active_requests, makespans, residuals
 
 VERSION = 1
@@ -58,10 +59,12 @@ class Validation:
         return rank(self.checks)
 
     @property
-    def worst_held_out(self) -> float:
-        """The largest error of a held-out policy's makespan; 0 without any."""
+    def worst_held_out(self) -> float | None:
+        """The largest error of a held-out policy's makespan, at the machine's speed; None without
+        any.
+        """
         cells = [cell for ranking in self.rankings for cell in ranking.cells if cell.held_out]
-        return max((abs(cell.error) for cell in cells), default=0.0)
+        return max((abs(cell.error) for cell in cells), default=None)
 
     @classmethod
     def read(cls, folder: Path) -> Validation:
@@ -92,15 +95,18 @@ class Validation:
             "left_out": self.left_out,
         }
         hidden = self.folder / f".validation.{os.getpid()}.tmp"
-        hidden.write_text(json.dumps(content, indent=1))
-        hidden.replace(self.folder / "validation.json")
+        try:
+            hidden.write_text(json.dumps(content, indent=1))
+            hidden.replace(self.folder / "validation.json")
+        finally:
+            hidden.unlink(missing_ok=True)
 
     def logs(self, run: str) -> tuple[pd.DataFrame, pd.DataFrame]:
         """A run's forwards, live (with measured_s and fitted_s) and simulated."""
         place = self.folder / "runs" / run
         try:
             return tuple(pd.read_parquet(place / f"{n}.parquet") for n in ("live", "simulated"))  # type: ignore[return-value]
-        except OSError as error:
+        except (OSError, pa.ArrowException) as error:
             raise TraceError(
                 f"a log of the validation is missing ({error})",
                 file=place,
@@ -111,7 +117,7 @@ class Validation:
         """Its pictures, as PNG and SVG; the paths written."""
         if not self.checks:
             return []
-        firsts: dict[tuple[str, str, int], Check] = {}
+        firsts: dict[tuple[str, str, int, str], Check] = {}
         for check in self.checks:
             firsts.setdefault(check.cell, check)
         shown = list(firsts.values())
@@ -155,24 +161,30 @@ def validate_runs(
             name, latency = calibration_for(contents, run)
             seen = [r["digest"] for r in latency.content["runs"]]
             if run.job is not None and isinstance(run.job.work, Generate):
-                forecasts.extend(forecast_run(run, latency, run.digest not in seen))
-                continue
-            checked = check_run(run, latency, seen, name)
-            _keep(run, checked, part / "runs" / run.name)
-            checks.append(checked.check)
+                found, simulated = forecast_run(run, latency, run.digest not in seen)
+                forecasts += found
+            else:
+                checked = check_run(run, latency, seen, name)
+                simulated = checked.simulated
+                checks.append(checked.check)
+            _keep(run, Clock(latency.content), simulated, part / "runs" / run.name)
         limits = known_limitations(runs, checks, left_out)
         for name in ("calibrations", "runs"):
             shutil.rmtree(folder / name, ignore_errors=True)
             if (part / name).exists():
                 (part / name).rename(folder / name)
+        made = Validation(
+            tuple(checks), tuple(forecasts), tuple(limits), runs[0].identity, left_out, folder
+        )
+        made.write()
+    except OSError as error:
+        raise TraceError(
+            f"cannot be written ({error.strerror})", file=folder, remedy="choose another folder"
+        ) from None
     finally:
         shutil.rmtree(part, ignore_errors=True)
         with contextlib.suppress(OSError):
             folder.rmdir()  # nothing came of it
-    made = Validation(
-        tuple(checks), tuple(forecasts), tuple(limits), runs[0].identity, left_out, folder
-    )
-    made.write()
     return made
 
 
@@ -208,14 +220,12 @@ def _calibrations(
     return paths
 
 
-def _keep(run: LiveRun, checked: Checked, folder: Path) -> None:
+def _keep(run: LiveRun, clock: Clock, simulated: pd.DataFrame, folder: Path) -> None:
     folder.mkdir(parents=True)
     assert run.job is not None
     (folder / "job.json").write_text(run.job.to_json())
     (folder / "engine.json").write_text(json.dumps(run.run, indent=1, sort_keys=True))
-    live = checked.live[[*LIVE]].assign(
-        measured_s=checked.measured_s, fitted_s=np.asarray(checked.fitted_s)
-    )
+    live = run.forwards[[*LIVE]].assign(measured_s=clock.measured(run), fitted_s=clock.seconds(run))
     live.attrs = {}
     live.to_parquet(folder / "live.parquet", index=False)
-    checked.simulated.reset_index(drop=True).to_parquet(folder / "simulated.parquet", index=False)
+    simulated.reset_index(drop=True).to_parquet(folder / "simulated.parquet", index=False)

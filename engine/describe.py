@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import platform
+from pathlib import Path
 from typing import Any
 
 from ..traces.schema import TraceMeta
@@ -25,7 +27,7 @@ def describe_engine(vllm_config: Any, settings: LiveSettings) -> TraceMeta:
     scheduler, parallel = vllm_config.scheduler_config, vllm_config.parallel_config
     spec, end = vllm_config.speculative_config, model.hf_config.to_dict().get("eos_token_id")
     model_config = _shape(model.hf_text_config)
-    device = "CPU" if current_platform.is_cpu() else current_platform.get_device_name()
+    device = _cpu() if current_platform.is_cpu() else current_platform.get_device_name()
     config = {
         "model": model.model,
         "load_format": str(vllm_config.load_config.load_format),
@@ -65,6 +67,15 @@ def describe_engine(vllm_config: Any, settings: LiveSettings) -> TraceMeta:
         engine_config=config,
         hardware=f"{device} ({platform.machine()})",
     )
+
+
+def _cpu() -> str:
+    """What the machine calls its processor, where it says so."""
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return f"CPU {line.partition(':')[2].strip()}"
+    return "CPU"
 
 
 def _shape(config: Any) -> dict[str, Any]:

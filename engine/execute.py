@@ -94,6 +94,7 @@ def start_engine(jobs: Sequence[Job], folder: Path, room: int) -> Any:
         "model": str(model),
         "skip_tokenizer_init": True,
         "seed": 0,
+        "async_scheduling": False,  # as vLLM has it for drafts from the host: all alike
         "additional_config": {"longtail": {"drafter": f"ngram:k={room}" if room else "none"}},
         **more,
     }
@@ -103,7 +104,7 @@ def start_engine(jobs: Sequence[Job], folder: Path, room: int) -> Any:
         torch.set_num_threads(1)  # OMP_NUM_THREADS is too late where torch is imported already
         arguments |= {"dtype": "float32", "enforce_eager": True, "gpu_memory_utilization": 0.3}
     if any(isinstance(job.work, Replay) for job in jobs):
-        arguments |= {"enable_prefix_caching": False, "async_scheduling": False}
+        arguments |= {"enable_prefix_caching": False}
         # room for a draft beyond the longest rollout's end
         longest_text = max(_longest_text(job.work) for job in jobs if isinstance(job.work, Replay))
         arguments["max_model_len"] = longest_text + MAX_DRAFT + 2

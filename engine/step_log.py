@@ -82,7 +82,8 @@ class StepLog:
 
     def __init__(self, base: Path, metadata: Mapping[str, Any]) -> None:
         self.folder = own_folder(base)
-        self._metadata = {METADATA_KEY: json.dumps(metadata, sort_keys=True).encode()}
+        about = {**metadata, "log_id": secrets.token_hex(8)}  # parts of two logs do not mix
+        self._metadata = {METADATA_KEY: json.dumps(about, sort_keys=True).encode()}
         self._rows: dict[str, list[tuple]] = {"forwards": [], "requests": []}
         self._parts = {"forwards": 0, "requests": 0}
         self._due = ROWS  # forwards at which they are written
@@ -180,6 +181,14 @@ def read_step_log(folder: str | Path, kind: str = "forwards") -> pd.DataFrame:
             file=folder,
             remedy="run again",
         ) from None
+    schema = FORWARDS if kind == "forwards" else REQUESTS
+    missing = [name for name in schema.names if name not in frame]
+    if missing:
+        raise TraceError(
+            f"written by an earlier version, without {', '.join(missing)}",
+            file=folder,
+            remedy="run again, in a new folder",
+        )
     if len(runs) > 1:
         raise TraceError(
             f"parts of {len(runs)} engines' step logs in one folder",

@@ -8,6 +8,7 @@ tells from the step logs how often the KV is read.
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -49,7 +50,8 @@ def verify_jobs(suite: VerifySuite, folder: Path) -> list[Job]:
     """A job per context and draft length; writes their trace to `folder / "traces"`."""
     cases = [(context, drafts) for context in suite.contexts for drafts in DRAFTS]
     place = folder.absolute() / "traces"
-    path = place / f"verify-{suite.requests}x{max(suite.contexts)}.parquet"
+    made = repr((CYCLE, FORWARDS, DRAFTS, suite.contexts, suite.requests)).encode()
+    path = place / f"verify.{hashlib.blake2b(made, digest_size=4).hexdigest()}.parquet"
     if not path.exists():
         make_folder(place)
         _write(path, cases, suite.requests)

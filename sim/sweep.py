@@ -84,6 +84,7 @@ def sweep(
                     "clairvoyant_s": bounds[key].clairvoyant_s[step],
                     "perfect_s": bounds[key].perfect_s[step],
                     "acceptance_source": setup.drafter.acceptance,
+                    "notes": "; ".join(setup.notes),
                 }
             )
     table = pd.DataFrame(rows)

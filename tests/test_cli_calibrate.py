@@ -140,6 +140,28 @@ def test_what_validate_refuses(runs: Path, tmp_path: Path) -> None:
         done = command("validate", *words)
         assert done.exit_code != 0 and problem in f"{done.exception} {done.output}", words
         assert not (out / "validation.json").exists()
+    for words, problem in (
+        ([tmp_path, "--calibration", "m.json"], "--calibration does not go with a stored"),
+        (["--live", runs, "-o", out, "--policy", "das"], "--policy does not go with --live"),
+        (["--live", runs, "-o", tmp_path / "a,b"], "comma"),
+    ):
+        assert problem in command("validate", *words).output
     command("calibrate", runs, "-o", tmp_path / "model.json")
     words = ["--live", runs, "--calibration", tmp_path / "model.json", "-o", out]
     assert "not a replay" in str(command("validate", *words).exception)
+
+
+def test_batches_timed_alone_do_not_hide_that_a_plain_engine_was_not_measured(
+    runs: Path, tmp_path: Path
+) -> None:
+    """All live runs verify drafts: what that costs cannot be told from what an engine costs."""
+    request = {"query_len": 1, "kv_len": 512, "num_draft_tokens": 0, "chunked": False}
+    cases = [{"case": f"{n}", "requests": [request] * n, "median_us": 4000 + n} for n in (1, 4, 9)]
+    (tmp_path / "bench.json").write_text(json.dumps(cases))
+    model = tmp_path / "a:b.json"  # a colon in a path is a path's
+    done = command("calibrate", runs / "ngram", "--bench", tmp_path / "bench.json", "-o", model)
+    assert done.exit_code == 0, done.output
+    result = command("simulate", "sample", "--rl-steps", 1, "--latency", model, "--json")
+    assert "an engine without speculation was not measured" in json.loads(result.stdout)["notes"]
+    swept = command("sweep", "sample", "--rl-steps", 1, "--latency", model, "--drafter", "none")
+    assert "an engine without speculation was not measured" in " ".join(swept.output.split())

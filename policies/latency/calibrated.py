@@ -21,7 +21,11 @@ from .table import Table
 NOTHING = Linear(base=0.0, token=0.0)
 FORMS: dict[str, Any] = {form.name: form for form in (Linear, Piecewise, Table)}
 VERSION = 1
-NEEDED = ("forward", "host", "draft", "speculating", "all_speculate", "captured", "covered")
+SLOW = 1.1
+NEEDED = (
+    "forward", "host", "draft", "speculating", "all_speculate", "captured", "covered", "probe",
+    "engine", "runs",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -101,6 +105,12 @@ def bind_content(content: Mapping[str, Any], drafter: Any) -> Bound:
     if extra is None and speculates != content["all_speculate"]:
         which = "that verifies drafts" if speculates else "without speculation"
         notes.append(f"an engine {which} was not measured")
+    slow = content["probe"]["slow"]
+    if slow > SLOW and content["probe"]["follows"]["model"]:
+        notes.append(
+            f"seconds are those of the quiet machine; it was {slow:.2f} times slower on average "
+            "while it was calibrated"
+        )
     draft, note = _draft_cost(content["draft"], drafter)
     notes += [note] if note else []
     given: dict[str, Any] = content["forward"]
@@ -163,6 +173,7 @@ def _read(path: str, digest: str) -> Mapping[str, Any]:
         content = json.loads(Path(path).read_text())
         version = content["longtail_calibration"]
         whole = {*NEEDED} <= {*content} and content["forward"]["name"] in FORMS
+        whole = whole and {*ARGUMENTS} <= {*content["covered"]}
     except (ValueError, KeyError, TypeError):
         version, whole = VERSION, False
     if version != VERSION:

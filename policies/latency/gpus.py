@@ -11,16 +11,15 @@ class Gpu:
 
     flops: float  # FLOP/s of 16-bit matrix products with 32-bit sums
     bandwidth: float  # bytes/s of its memory
-    memory: float  # bytes
     link: float  # bytes/s to its neighbours, one way
     source: str
 
 
 GPUS = {
-    "a100": Gpu(312e12, 2.039e12, 80e9, 300e9, "NVIDIA A100 datasheet, SXM 80 GB"),
-    "h100": Gpu(989.4e12, 3.35e12, 80e9, 450e9, "NVIDIA H100 datasheet, SXM"),
-    "h200": Gpu(989.4e12, 4.8e12, 141e9, 450e9, "NVIDIA H200 datasheet, SXM"),
-    "b200": Gpu(2250e12, 8e12, 180e9, 900e9, "NVIDIA DGX B200 datasheet, an eighth of it"),
-    "l40s": Gpu(362e12, 864e9, 48e9, 32e9, "NVIDIA L40S datasheet, PCIe 4"),
-    "rtx4090": Gpu(165.2e12, 1.008e12, 24e9, 32e9, "NVIDIA Ada architecture whitepaper, PCIe 4"),
+    "a100": Gpu(312e12, 2.039e12, 300e9, "NVIDIA A100 datasheet, SXM 80 GB"),
+    "h100": Gpu(989.4e12, 3.35e12, 450e9, "NVIDIA H100 datasheet, SXM"),
+    "h200": Gpu(989.4e12, 4.8e12, 450e9, "NVIDIA H200 datasheet, SXM"),
+    "b200": Gpu(2250e12, 8e12, 900e9, "NVIDIA DGX B200 datasheet, an eighth of it"),
+    "l40s": Gpu(362e12, 864e9, 32e9, "NVIDIA L40S datasheet, PCIe 4"),
+    "rtx4090": Gpu(165.2e12, 1.008e12, 32e9, "NVIDIA Ada architecture whitepaper, PCIe 4"),
 }

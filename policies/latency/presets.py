@@ -58,7 +58,9 @@ def make_latency(spec: Any) -> Any:
         options = ",".join(f"{key}={value}" for key, value in spec.items() if key != "name")
         spec = f"{spec['name']}:{options}" if options else str(spec["name"])
     if isinstance(spec, str):
-        if spec.endswith(".json") and ":" not in spec:  # what `longtail calibrate` wrote
+        if spec.endswith(".json") and (
+            ":" not in spec or Path(spec).is_file()
+        ):  # what `longtail calibrate` wrote
             return LATENCIES.make({"name": "calibrated", "file": str(Path(spec).absolute())})
         name, _, options = spec.partition(":")
         if name in PRESETS:

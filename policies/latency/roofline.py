@@ -58,8 +58,8 @@ class Roofline(Terms):
     bandwidth: float = option(0.91, "share of the peak bytes/s that is reached", low=0.01, high=1.0)
     base: float = option(1.68e-3, "launching and host, per forward", low=0.0, unit="s")
     hop: float = option(1e-5, "starting an all-reduce (assumed)", low=0.0, unit="s")
-    kv_bytes: int = option(2, "bytes of a number in the KV cache", low=1)
-    weight_bytes: int = option(2, "bytes of a weight", low=1)
+    kv_bytes: float = option(2.0, "bytes of a number in the KV cache", low=0.1)
+    weight_bytes: float = option(2.0, "bytes of a weight, 0.5 for four bits", low=0.1)
 
     def __post_init__(self) -> None:
         _config(self.model)  # one that cannot be priced is told at once
@@ -90,6 +90,7 @@ class Roofline(Terms):
             self.flops * gpu.flops * self.tp,
             self.bandwidth * gpu.bandwidth * self.tp,
         )
+        shared = min(self.tp, c.get("num_key_value_heads") or c["num_attention_heads"])  # KV heads
         sent = 2 * c["num_hidden_layers"] * c["hidden_size"] * 2 * (2 * (self.tp - 1) / self.tp)
         return np.array(
             [
@@ -99,7 +100,7 @@ class Roofline(Terms):
                 2 * n["head"] / flops,
                 (n["layers"] + n["head"]) * self.weight_bytes / bandwidth,
                 n["pair"] / flops,
-                n["kv"] * self.kv_bytes / bandwidth,
+                n["kv"] * self.kv_bytes / (self.bandwidth * gpu.bandwidth * shared),
                 sent / gpu.link,
                 2 * c["num_hidden_layers"] * self.hop if self.tp > 1 else 0.0,
             ]

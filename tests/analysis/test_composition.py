@@ -63,14 +63,18 @@ def test_tail_is_the_last_tenth(finish: list[float]) -> None:
 def test_order_of_finishes() -> None:
     a = np.array([1.0, 2.0, 3.0, 4.0])
     assert finish_order(a, 10 * a) == 1 and finish_order(a, -a) == pytest.approx(-1)
-    assert finish_order(a[:1], a[:1]) == 1
+    assert finish_order(a[:1], a[:1]) is None and finish_order(0 * a, 0 * a) is None
+    ties = np.array([1.0, 1.0, 2.0, 2.0])
+    assert finish_order(ties, ties) == pytest.approx(1)
     assert finish_order(a, a[[1, 0, 2, 3]]) == pytest.approx(4 / 6)  # one pair of six
 
 
 CHECK = Check(
-    run="r", policy="p", trace="T", rl_steps="1", batch=8, held_out=True, calibration="all",
+    run="r", policy="p", trace="T", rl_steps="1", batch=8, setting="", held_out=True,
+    calibration="all",
     exact=True, forwards=1, tokens="", measured_s=1.0, slow=1.0, predicted_s=1.0, clock_error=0.0,
-    forward_error=0.0, makespan_error=0.0, tail_error=0.0, curve=0.0, finish_tau=1.0, outside=0.0,
+    forward_error=0.0, makespan_error=0.0, raw_error=0.0, tail_error=0.0, curve=0.0,
+    finish_tau=1.0, outside=0.0,
 )  # fmt: skip
 
 

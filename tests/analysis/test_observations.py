@@ -100,7 +100,8 @@ def test_without_drafts_a_missing_forward_is_seen_by_the_context(tmp_path: Path)
 
 
 def test_two_engines_parts_in_one_folder(tmp_path: Path, run: Path) -> None:
-    other = write_run(tmp_path / "other", "ngram", Making(requests=8, longest=60), dtype="bfloat16")
+    """Two that are alike in everything, too."""
+    other = write_run(tmp_path / "other", "ngram", Making(requests=8, longest=60))
     (mine,) = run.rglob("forwards-*.parquet")
     (part,) = other.rglob("forwards-*.parquet")
     part.rename(mine.with_name("forwards-000001.parquet"))
@@ -164,3 +165,49 @@ def test_a_wait_is_no_part_of_a_forward(tmp_path: Path) -> None:
     seconds = observe([run]).whole_s
     assert seconds.max() < 2 * usual.max()
     assert json.loads(table.schema.metadata[METADATA_KEY])["dtype"] == "float32"
+
+
+def test_a_log_of_an_earlier_version(run: Path) -> None:
+    (part,) = run.rglob("forwards-*.parquet")
+    table = pq.read_table(part)
+    pq.write_table(table.drop_columns(["pairs"]), part)
+    refused(run, "earlier version", "pairs")
+
+
+def test_a_request_that_ended_while_it_waited(run: Path) -> None:
+    """It is in no forward, and none is missing."""
+    (part,) = run.rglob("requests-*.parquet")
+    table = pq.read_table(part)
+    waited = table.slice(0, 1).to_pylist()[0] | {
+        "request": 99, "forwards": 0, "drafted": 0, "accepted": 0, "finish_reason": "abort",
+    }  # fmt: skip
+    pq.write_table(pa.concat_tables([table, pa.Table.from_pylist([waited], table.schema)]), part)
+    read_runs([run])
+
+
+def test_logs_by_a_pattern_and_names_that_meet(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        write_run(tmp_path / name, "none", Making(requests=8, longest=60, seed=ord(name)))
+    runs = read_runs([f"{tmp_path}/?"])
+    assert len({run.name for run in runs}) == 2
+
+
+@pytest.mark.parametrize("damage", ["job.json", "summary.json"])
+def test_a_damaged_job(run: Path, damage: str) -> None:
+    (part,) = run.rglob("forwards-*.parquet")
+    place = part.parent.rename(run / "steps")
+    assert place.is_dir()
+    for name in ("job.json", "summary.json"):
+        (run / name).write_text("{" if name == damage else "{}")
+    refused(run, "damaged")
+
+
+def test_graph_sizes_are_each_engines_own(tmp_path: Path) -> None:
+    """vLLM captures other sizes for another longest draft, or for more requests at once."""
+    graphs = {"enforce_eager": False, "cudagraph_mode": "PIECEWISE"}
+    paths = [
+        write_run(tmp_path / f"{number}", "ngram", Making(seed=number),
+                  cudagraph_capture_sizes=sizes, **graphs)
+        for number, sizes in enumerate(([17, 34, 68], [5, 10, 20]))
+    ]  # fmt: skip
+    calibrate(read_runs(paths))

@@ -91,7 +91,9 @@ def test_every_row_comes_back_in_order(written: Sequence[tuple[list, list]]) -> 
                 frame = read_step_log(folder, kind)
                 assert rows_of(frame) == rows
                 assert list(frame) == SCHEMAS[kind].names
-                assert frame.attrs["run"] == {"policy": {"drafter": "none"}, "hardware": None}
+                run = frame.attrs["run"]
+                assert len(run.pop("log_id")) == 16
+                assert run == {"policy": {"drafter": "none"}, "hardware": None}
             else:
                 assert not list(folder.rglob(f"{kind}*"))
 
