@@ -25,7 +25,8 @@ from .regression import LEVEL, Fit, fit_robust, number_blocks
 from .speed import find_follows, quiet_probe, slowness
 
 CANDIDATES = ("linear", "piecewise", "table")  # the simplest first
-FOLDS, FOLD_BLOCK = 5, 20  # forwards in a row that are left out together
+FOLDS, CHUNK = 5, 20  # forwards in a row that are left out, and judged, together
+GROUPS = 3  # policies from which whole policies are left out
 FEWEST = 200  # forwards
 CLEAR = 2.0
 SLACK = 0.1
@@ -74,7 +75,8 @@ def calibrate(
         seen[f"{part}_s"] /= slow**exponent
 
     timed = pd.concat([seen, bench_rows(bench)], ignore_index=True)
-    scores = {name: _cross_validate(name, timed) for name in CANDIDATES}
+    group = _groups(runs, timed)
+    scores = {name: _cross_validate(name, timed, group) for name in CANDIDATES}
     name = _simplest(scores)
     form = Form.of(name, timed)
     blocks, repeats = number_blocks(timed.run.to_numpy()), _repeats(runs, timed)
@@ -157,24 +159,40 @@ def _usable(runs: Sequence[LiveRun]) -> tuple[list[LiveRun], list[str]]:
     return own, [run.name for run in runs if run not in own]
 
 
-def _cross_validate(name: str, seen: pd.DataFrame) -> np.ndarray:
-    """Mean relative error of forwards that the fit did not see, fold by fold: of whole runs where
-    there are enough of them, else of blocks of forwards.
+def _cross_validate(name: str, seen: pd.DataFrame, group: np.ndarray) -> np.ndarray:
+    """float64[folds]: mean relative error of `CHUNK` forwards together that the fit did not see:
+    what a makespan is made of, without the scatter of single ones. A fold is a group (a policy)
+    where there are enough of them, else a part of the blocks of forwards.
     """
     run = seen.run.to_numpy()
-    runs = np.unique(run[run >= 0])
-    fold = run % FOLDS if len(runs) >= FOLDS else number_blocks(run, FOLD_BLOCK) % FOLDS
-    errors = np.empty(FOLDS)
-    for left_out in range(FOLDS):
+    few = len(np.unique(group[group >= 0])) < GROUPS
+    fold = number_blocks(run, CHUNK) % FOLDS if few else group
+    chunk = number_blocks(run * FOLDS + fold if few else run, CHUNK)
+    errors = []
+    for left_out in np.unique(fold[fold >= 0]):
         test = fold == left_out
         form = Form.of(name, seen[~test])
         fit = fit_robust(
             form.design(seen[~test]), seen.model_s.to_numpy()[~test], smooth=form.smooth
         )
-        predicted = np.maximum(form.design(seen[test]) @ fit.coefficients, 1e-9)
-        error = np.abs(seen.model_s.to_numpy()[test] / predicted - 1)
-        errors[left_out] = np.minimum(error, WORST).mean()
-    return errors
+        sums = pd.DataFrame(
+            {
+                "predicted": form.design(seen[test]) @ fit.coefficients,
+                "measured": seen.model_s.to_numpy()[test],
+            }
+        )
+        sums = sums.groupby(chunk[test]).sum()
+        errors.append((sums.predicted / sums.measured - 1).abs().clip(upper=WORST).mean())
+    return np.array(errors)
+
+
+def _groups(runs: Sequence[LiveRun], timed: pd.DataFrame) -> np.ndarray:
+    """int[n]: the policy of each row; -1 without speculation (which is in every fit) and of what
+    was timed alone.
+    """
+    policies = list(dict.fromkeys(run.policy for run in runs if run.speculates))
+    number = [policies.index(run.policy) if run.speculates else -1 for run in runs]
+    return np.array([number[n] if n >= 0 else -1 for n in timed.run.to_numpy(int).tolist()])
 
 
 def _standard_error(scores: np.ndarray) -> float:
