@@ -162,12 +162,16 @@ def _usable(runs: Sequence[LiveRun]) -> tuple[list[LiveRun], list[str]]:
 def _cross_validate(name: str, seen: pd.DataFrame, group: np.ndarray) -> np.ndarray:
     """float64[folds]: mean relative error of `CHUNK` forwards together that the fit did not see:
     what a makespan is made of, without the scatter of single ones. A fold is a group (a policy)
-    where there are enough of them, else a part of the blocks of forwards.
+    or a run where there are enough of them, else a part of the blocks of forwards.
     """
-    run = seen.run.to_numpy()
-    few = len(np.unique(group[group >= 0])) < GROUPS
-    fold = number_blocks(run, CHUNK) % FOLDS if few else group
-    chunk = number_blocks(run * FOLDS + fold if few else run, CHUNK)
+    run = seen.run.to_numpy(int)
+    if len(np.unique(group[group >= 0])) >= GROUPS:
+        fold = group
+    elif len(np.unique(run[run >= 0])) >= FOLDS:
+        fold = run
+    else:
+        fold = number_blocks(run, CHUNK) % FOLDS
+    chunk = number_blocks(run * FOLDS + fold, CHUNK)
     errors = []
     for left_out in np.unique(fold[fold >= 0]):
         test = fold == left_out
