@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
@@ -116,6 +118,33 @@ def test_latencies_that_are_no_calibration(
         path.write_text(content)
     done = command("simulate", "sample", "--latency", path)
     assert isinstance(done.exception, ComponentError) and problem in str(done.exception)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda c: c["forward"].update(base=float("nan")),
+        lambda c: c["forward"].update(base=-1.0),
+        lambda c: c["forward"].update(token="much"),
+        lambda c: c["forward"].update(other=1.0),
+        lambda c: c["host"].update(request=float("inf")),
+        lambda c: c["draft"].update(ngram={"base": float("nan")}),
+        lambda c: c["covered"].pop("tokens"),
+        lambda c: c.update(captured=None),
+        lambda c: c.update(probe=None),
+    ],
+)
+def test_a_calibration_edited_by_hand(
+    runs: Path, tmp_path: Path, change: Callable[[dict[str, Any]], object]
+) -> None:
+    """Refused before the clock stands still: with seconds that are no numbers nothing ever ends."""
+    model = tmp_path / "model.json"
+    command("calibrate", runs, "-o", model)
+    content = json.loads(model.read_text())
+    change(content)
+    model.write_text(json.dumps(content))
+    done = command("simulate", "sample", "--rl-steps", 1, "--latency", model)
+    assert isinstance(done.exception, ComponentError) and str(model) in str(done.exception)
 
 
 def test_another_content_under_the_same_name(runs: Path, tmp_path: Path) -> None:

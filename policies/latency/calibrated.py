@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from ..drafters.none import NoDrafter
 from ..registry import ComponentError, brief, option
 from . import ARGUMENTS
 from .linear import Linear
@@ -19,6 +21,7 @@ from .piecewise import Piecewise
 from .table import Table
 
 NOTHING = Linear(base=0.0, token=0.0)
+NO_DRAFTS = NoDrafter()
 FORMS: dict[str, Any] = {form.name: form for form in (Linear, Piecewise, Table)}
 VERSION = 1
 SLOW = 1.1
@@ -87,9 +90,7 @@ class Calibrated:
     @property
     def params(self) -> np.ndarray:
         """Those of no speculation."""
-        from ..drafters.none import NoDrafter
-
-        return self.bind(NoDrafter()).params
+        return self.bind(NO_DRAFTS).params
 
 
 def kind(speculates: bool) -> str:
@@ -115,7 +116,9 @@ def bind_content(content: Mapping[str, Any], drafter: Any) -> Bound:
     notes += [note] if note else []
     given: dict[str, Any] = content["forward"]
     options = {k: tuple(v) if isinstance(v, list) else v for k, v in given.items()}
-    sizes = content["captured"].get(kind(speculates)) or next(iter(content["captured"].values()))
+    sizes = content["captured"].get(kind(speculates)) or next(
+        iter(content["captured"].values()), []
+    )
     if "capture" in options:
         options["capture"] = tuple(sizes)
     model = FORMS[str(options.pop("name"))](**options)
@@ -167,6 +170,17 @@ def _digest(path: str) -> str:
         ) from None
 
 
+def _sound(value: Any) -> bool:
+    """Whether all numbers in it are seconds that can be: a clock that stands still never ends."""
+    if isinstance(value, Mapping):
+        return all(map(_sound, value.values()))
+    if isinstance(value, list):
+        return all(map(_sound, value))
+    if isinstance(value, int | float):
+        return math.isfinite(value) and value >= 0
+    return True
+
+
 @functools.lru_cache(maxsize=16)
 def _read(path: str, digest: str) -> Mapping[str, Any]:
     try:
@@ -174,7 +188,10 @@ def _read(path: str, digest: str) -> Mapping[str, Any]:
         version = content["longtail_calibration"]
         whole = {*NEEDED} <= {*content} and content["forward"]["name"] in FORMS
         whole = whole and {*ARGUMENTS} <= {*content["covered"]}
-    except (ValueError, KeyError, TypeError):
+        whole = whole and all(map(_sound, (content[part] for part in NEEDED[:4])))
+        if whole and version == VERSION:
+            bind_content(content, NO_DRAFTS)
+    except (ValueError, KeyError, TypeError, AttributeError, IndexError):
         version, whole = VERSION, False
     if version != VERSION:
         raise ComponentError(f"latency: {path} is of version {version}; this reads {VERSION}")
