@@ -116,9 +116,8 @@ def bind_content(content: Mapping[str, Any], drafter: Any) -> Bound:
     notes += [note] if note else []
     given: dict[str, Any] = content["forward"]
     options = {k: tuple(v) if isinstance(v, list) else v for k, v in given.items()}
-    sizes = content["captured"].get(kind(speculates)) or next(
-        iter(content["captured"].values()), []
-    )
+    captured: Mapping[str, list[float]] = content["captured"]
+    sizes = captured.get(kind(speculates)) or next(iter(captured.values()), [])
     if "capture" in options:
         options["capture"] = tuple(sizes)
     model = FORMS[str(options.pop("name"))](**options)
