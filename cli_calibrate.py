@@ -54,8 +54,12 @@ def calibrate(runs: tuple[str, ...], bench: tuple[str, ...], output: str) -> Non
     help="Predict all runs with it. By default each policy with one calibrated on all others, "
     "and no speculation with one of all.",
 )
-@click.option("--within", type=click.FloatRange(min=0), metavar="SHARE",
-              help="Exit code 1 if a held-out makespan is missed by more than this.")  # fmt: skip
+@click.option(
+    "--within",
+    type=click.FloatRange(min=0, max=1),
+    metavar="SHARE",
+    help="Exit code 1 if a held-out makespan is missed by more than this, 0.1 for 10 %.",
+)
 @click.option(
     "--policy",
     multiple=True,
@@ -104,6 +108,10 @@ def validate(
         folder = Path(output)
         if "," in str(folder.absolute()):
             raise click.UsageError(f"{output}: a path with a comma cannot name a latency")
+        if any(folder.glob("*/steps")):
+            raise click.UsageError(
+                f"{output} holds live runs: name a folder of the validation's own"
+            )
         if (folder / "validation.json").exists():
             raise click.UsageError(f"{output} holds a validation already: name another folder")
         runs = list(live)
@@ -123,7 +131,9 @@ def validate(
             raise click.UsageError("--within: no replay here was held out, so nothing was tested")
         missed = worst > within
         if missed:
-            click.echo(f"a held-out makespan is missed by {worst:.1%}", err=True)
+            click.echo(
+                f"a held-out makespan is missed by {worst:.1%}, more than {within:.1%}", err=True
+            )
     if missed or not stored.exact:
         sys.exit(1)
 

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from ..policies.latency import ARGUMENTS
-from ..policies.latency.calibrated import VERSION, kind, plus
+from ..policies.latency.calibrated import DRAFT, VERSION, kind, plus
 from ..traces.schema import TraceError
 from .clock import Clock
 from .forms import Form
@@ -31,7 +31,7 @@ FEWEST = 200  # forwards
 CLEAR = 2.0
 SLACK = 0.1
 WORST = 0.5  # relative error that a forward counts for at most where forms are compared
-HOST, DRAFT = ("base", "request", "token"), ("base", "request", "draft")
+HOST = ("base", "request", "token")
 SAMPLE = 2000  # residuals that are kept for pictures
 
 

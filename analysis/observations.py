@@ -154,7 +154,7 @@ def same_engine(runs: Sequence[LiveRun], of: dict[str, Any] | None = None, than:
         other = [n for n in mine if n in first and mine[n] != first[n]]
         first = mine | first
         if other:
-            told = ", ".join(f"{n} {_short(mine[n])}, not {_short(first[n])}" for n in other)
+            told = ", ".join(_apart(n, mine[n], first[n]) for n in other)
             raise TraceError(
                 f"another engine than {than}: {told}",
                 file=run.folder,
@@ -162,9 +162,12 @@ def same_engine(runs: Sequence[LiveRun], of: dict[str, Any] | None = None, than:
             )
 
 
-def _short(value: Any) -> str:
-    text = str(value)
-    return text if len(text) <= 60 else text[:57] + "…"
+def _apart(name: str, mine: Any, other: Any) -> str:
+    """What differs, in words; of mappings only the keys that do."""
+    if isinstance(mine, dict) and isinstance(other, dict):
+        keys = [k for k in {**mine, **other} if mine.get(k) != other.get(k)]
+        return ", ".join(f"{name}.{k} {mine.get(k)}, not {other.get(k)}" for k in keys)
+    return f"{name} {mine}, not {other}"
 
 
 def observe(runs: Sequence[LiveRun]) -> pd.DataFrame:

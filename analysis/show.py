@@ -161,8 +161,19 @@ def show_result(result: Result, title: str) -> None:
         f"{result.total('preemptions'):,} preemptions, regret {result.regret:.1%}"
     )
     _show_outside(out, result.total("outside") / max(result.total("forwards"), 1))
+    if result.total("outside"):
+        out.print(_measured_with(result), markup=False)
     for note in result.setup.notes:
         out.print(f"latency: {note}", markup=False)
+
+
+def _measured_with(result: Result) -> str:
+    """Under which engine limits the calibration was made."""
+    run = result.setup.latency.content["configuration"]
+    limits = (
+        f"--{n.replace('_', '-')} {run.get(n)}" for n in ("max_num_seqs", "max_num_batched_tokens")
+    )
+    return f"latency: it was measured with {' '.join(limits)}"
 
 
 def _show_outside(out: Output, share: float, of: str = "") -> None:

@@ -59,10 +59,10 @@ SUITES = {
     ),
     "cpu": Suite(
         models=("dummy",),
-        batches=(32, 4),
+        batches=(16, 4),
         # vLLM's suffix needs arctic-inference
         policies=(*POLICIES[:-1], "suffix:scope=own/fixed:k=2", "ngram/unlimited"),
-        longest=512,
+        longest=384,
         repeats=2,
         engine={"max_num_seqs": 8, "max_num_batched_tokens": 512},
     ),

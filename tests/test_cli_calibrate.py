@@ -48,6 +48,7 @@ def test_from_logs_to_a_simulation(runs: Path, tmp_path: Path) -> None:
     assert "calibrated:file=" in result["configuration"]["latency"]
     shown = command(*words[:-1], "--latency", model).output
     assert "outside what was calibrated" in " ".join(shown.split())
+    assert "measured with --max-num-seqs 64 --max-num-batched-tokens 512" in shown
     noted = command(
         "simulate", "sample", "--rl-steps", 1, "--drafter", "suffix", "--latency", model
     )
@@ -127,6 +128,9 @@ def test_latencies_that_are_no_calibration(
         lambda c: c["forward"].update(base=-1.0),
         lambda c: c["forward"].update(token="much"),
         lambda c: c["forward"].update(other=1.0),
+        lambda c: c["forward"].pop("base"),
+        lambda c: c["draft"]["ngram:k=4"].pop("base"),
+        lambda c: c.update(draft=[1]),
         lambda c: c["host"].update(request=float("inf")),
         lambda c: c["draft"].update(ngram={"base": float("nan")}),
         lambda c: c["covered"].pop("tokens"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import hashlib
 import json
@@ -25,6 +26,7 @@ NO_DRAFTS = NoDrafter()
 FORMS: dict[str, Any] = {form.name: form for form in (Linear, Piecewise, Table)}
 VERSION = 1
 SLOW = 1.1
+DRAFT = ("base", "request", "draft")
 NEEDED = (
     "forward", "host", "draft", "speculating", "all_speculate", "captured", "covered", "probe",
     "engine", "runs",
@@ -155,8 +157,7 @@ def _draft_cost(costs: Mapping[str, Mapping[str, float]], drafter: Any) -> tuple
     if not others:
         return {}, f"what drafting with {name} costs was not measured: it is taken to be free"
     used = alike or others
-    keys = ("base", "request", "draft")
-    mean = {key: float(np.mean([cost.get(key, 0.0) for cost in used.values()])) for key in keys}
+    mean = {key: float(np.mean([cost[key] for cost in used.values()])) for key in DRAFT}
     return mean, f"what drafting with {name} costs was not measured: as with {', '.join(used)}"
 
 
@@ -185,17 +186,26 @@ def _read(path: str, digest: str) -> Mapping[str, Any]:
     try:
         content = json.loads(Path(path).read_text())
         version = content["longtail_calibration"]
-        whole = {*NEEDED} <= {*content} and content["forward"]["name"] in FORMS
-        whole = whole and {*ARGUMENTS} <= {*content["covered"]}
-        whole = whole and all(map(_sound, (content[part] for part in NEEDED[:4])))
-        if whole and version == VERSION:
-            bind_content(content, NO_DRAFTS)
+        whole = version == VERSION and _whole(content)
     except (ValueError, KeyError, TypeError, AttributeError, IndexError):
         version, whole = VERSION, False
     if version != VERSION:
-        raise ComponentError(f"latency: {path} is of version {version}; this reads {VERSION}")
-    if not whole:
         raise ComponentError(
-            f"latency: {path} is no calibration; write one with `longtail calibrate`"
+            f"{path} is of version {version}, this reads {VERSION}: calibrate again"
         )
+    if not whole:
+        raise ComponentError(f"{path} is no calibration; write one with `longtail calibrate`")
     return dict(content)
+
+
+def _whole(content: Mapping[str, Any]) -> bool:
+    """Whether everything is there that a clock needs; raises where something is of another kind."""
+    form = FORMS[content["forward"]["name"]]
+    parts = [
+        {*NEEDED} <= {*content},
+        {*ARGUMENTS} <= {*content["covered"]},
+        {*content["forward"]} == {"name", *(f.name for f in dataclasses.fields(form))},
+        all({*DRAFT} <= {*cost} for cost in content["draft"].values()),
+        all(_sound(content[part]) for part in ("forward", "host", "draft", "speculating")),
+    ]
+    return all(parts) and bool(bind_content(content, NO_DRAFTS))

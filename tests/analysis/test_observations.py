@@ -112,7 +112,7 @@ def test_two_engines_parts_in_one_folder(tmp_path: Path, run: Path) -> None:
     ("key", "value"),
     [
         ("hardware", "NVIDIA H100"),
-        ("model_config", {"hidden_size": 128}),
+        ("model_config.hidden_size 128, not 64", {"hidden_size": 128}),
         ("engine", "vLLM 0.26.0"),
         ("dtype", "bfloat16"),
         ("tensor_parallel", 2),
@@ -122,7 +122,9 @@ def test_two_engines_parts_in_one_folder(tmp_path: Path, run: Path) -> None:
 def test_runs_of_two_engines(tmp_path: Path, key: str, value: object) -> None:
     paths = [
         write_run(tmp_path / "a", "none", Making(longest=60)),
-        write_run(tmp_path / "b", "ngram", Making(longest=60, seed=1), **{key: value}),
+        write_run(
+            tmp_path / "b", "ngram", Making(longest=60, seed=1), **{key.partition(".")[0]: value}
+        ),
     ]
     with pytest.raises(TraceError, match=f"another engine.*{key}"):
         calibrate(read_runs(paths))
