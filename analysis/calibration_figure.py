@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from .style import COLOURS, look, new_figure
 
@@ -37,8 +38,12 @@ def fit_quality(content: Mapping[str, Any], name: str) -> Figure:
     parity.plot(edges, edges, color=COLOURS[0], linewidth=1)
     parity.set(
         xscale="log", yscale="log", xlabel="measured [ms]", ylabel="fitted [ms]",
-        title="each forward, until the next could begin",
+        title="each forward, with the host's part",
     )  # fmt: skip
+    for axis in (parity.xaxis, parity.yaxis):
+        axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:g}"))
+        axis.set_minor_formatter(NullFormatter())
     for axes, label in ((tokens, "tokens in the forward"), (context, "KV tokens")):
         axes.axhline(0, color=COLOURS[0], linewidth=1)
         axes.set(xlabel=label, ylabel="fitted over measured, minus 1 [%]", ylim=(-100, 150))

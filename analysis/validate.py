@@ -81,8 +81,11 @@ class Checked:
     simulated: pd.DataFrame
 
 
-def check_run(run: LiveRun, latency: Calibrated, seen: Sequence[str], name: str) -> Checked:
-    """Predict one live replay. seen: digests of the runs that `latency` was fitted to.
+def check_run(
+    run: LiveRun, latency: Calibrated, seen: Sequence[str], name: str, ruler: Clock
+) -> Checked:
+    """Predict one live replay. seen: digests of the runs that `latency` was fitted to; ruler: what
+    tells how slow the machine was, the same for all runs that are compared.
 
     Raises TraceError for a run of another engine, and for one that is no replay.
     """
@@ -93,7 +96,7 @@ def check_run(run: LiveRun, latency: Calibrated, seen: Sequence[str], name: str)
     results = simulate_replay(run.job, run.run, latency)
     simulated = steps_log(results)
     parity = compare_logs(run.forwards, simulated)
-    fitted, slow = clock.seconds(run), clock.slow(run)
+    fitted, slow = clock.seconds(run), ruler.slow(run)
     whole = clock.measured(run)
     measured = predicted = tail = predicted_tail = area = curves = 0.0
     most = 0

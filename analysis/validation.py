@@ -21,6 +21,7 @@ import pyarrow as pa
 
 from ..engine.folders import make_folder
 from ..engine.job import Generate, Replay
+from ..policies.latency.calibrated import Calibrated
 from ..traces.sample import find_trace
 from ..traces.schema import TraceError
 from .clock import Clock
@@ -77,11 +78,12 @@ class Validation:
             forecasts = tuple(Forecast.from_json(f) for f in stored["forecasts"])
             lists = {key: tuple(stored[key]) for key in ("limitations", "left_out")}
             return cls(checks, forecasts, engine=stored["engine"], folder=folder, **lists)
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, KeyError, TypeError):
             raise TraceError(
-                f"no validation is stored here ({error})",
+                "no validation is stored here",
                 file=folder,
-                remedy="name live runs with --live, or a folder that `validate -o` has written",
+                remedy="name live runs with --live, run them with --run, or name a folder that "
+                "`validate -o` has written",
             ) from None
 
     def write(self) -> None:
@@ -122,11 +124,12 @@ class Validation:
             firsts.setdefault(check.cell, check)
         shown = list(firsts.values())
         caption = f"{self.engine['hardware']}, {self.engine['engine']}; live and simulated seconds"
+        firsts_of = f"{caption}; the first run of each policy"
         logs = {check.run: self.logs(check.run) for check in shown}
         drawn = {
-            "active_requests": lambda: active_requests(shown, logs, caption),
+            "active_requests": lambda: active_requests(shown, logs, firsts_of),
             "makespans": lambda: makespans(self.rankings, self.checks, caption),
-            "residuals": lambda: residuals({n: live for n, (live, _) in logs.items()}, caption),
+            "residuals": lambda: residuals({n: live for n, (live, _) in logs.items()}, firsts_of),
         }
         return [p for name, draw in drawn.items() for p in write_figure(draw, folder, name)]
 
@@ -157,6 +160,7 @@ def validate_runs(
     try:
         contents = _calibrations(runs, calibration, part / "calibrations")
         checks, forecasts = [], []
+        ruler = Clock(Calibrated(file=str(contents[ALL].absolute())).content)
         for run in runs:
             name, latency = calibration_for(contents, run)
             seen = [r["digest"] for r in latency.content["runs"]]
@@ -164,7 +168,7 @@ def validate_runs(
                 found, simulated = forecast_run(run, latency, run.digest not in seen)
                 forecasts += found
             else:
-                checked = check_run(run, latency, seen, name)
+                checked = check_run(run, latency, seen, name, ruler)
                 simulated = checked.simulated
                 checks.append(checked.check)
             _keep(run, Clock(latency.content), simulated, part / "runs" / run.name)
