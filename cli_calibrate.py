@@ -36,9 +36,9 @@ def calibrate(runs: tuple[str, ...], bench: tuple[str, ...], output: str) -> Non
     path = Path(output)
     _check_json(path)
     cases = [case for file in bench for case in read_bench(file)]
-    content = fit(read_runs(runs), cases)
-    pictures = write_calibration(content, path)
-    show_calibration(content)
+    made = fit(read_runs(runs), cases)
+    pictures = write_calibration(made, path)
+    show_calibration(made)
     for written in (path, *pictures):
         click.echo(written)
 

@@ -22,7 +22,7 @@ from .forms import Form
 from .forward_bench import BenchCase, bench_rows
 from .observations import LiveRun, observe, same_engine
 from .regression import LEVEL, Fit, fit_robust, number_blocks
-from .speed import find_follows, quiet_probe, slowness
+from .speed import WORST, find_follows, quiet_probe, slowness
 
 CANDIDATES = ("linear", "piecewise", "table")  # the simplest first
 FOLDS, CHUNK = 5, 20  # forwards in a row that are left out, and judged, together
@@ -30,7 +30,6 @@ GROUPS = 3  # policies from which whole policies are left out
 FEWEST = 200  # forwards
 CLEAR = 2.0
 SLACK = 0.1
-WORST = 0.5  # relative error that a forward counts for at most where forms are compared
 HOST = ("base", "request", "token")
 SAMPLE = 2000  # residuals that are kept for pictures
 

@@ -3,9 +3,8 @@
 What a prompt will be continued with is not known before. The forecast lets its latest earlier
 rollouts stand in, drawn anew many times, each drafted from all the history but a part of the latest
 rollouts that it belongs to itself; so it needs no model, and supposes that the policy has hardly
-changed. In hindsight the recorded rollouts are
-simulated, which leaves the error of the clock and of the engine, and takes away that of the
-forecast.
+changed. In hindsight the recorded rollouts are simulated, which leaves the error of the clock and
+of the engine, and takes away that of the forecast.
 """
 
 from __future__ import annotations

@@ -25,8 +25,6 @@ IDENTITY = (
     "enforce_eager", "threads",
 )  # fmt: skip
 """What two engines have to share for one's seconds to be the other's."""
-
-
 PROBES = 5  # of which the median is taken
 FEW = 3  # times the usual gap that need no explanation
 
@@ -173,9 +171,9 @@ def _apart(name: str, mine: Any, other: Any) -> str:
 def observe(runs: Sequence[LiveRun]) -> pd.DataFrame:
     """One row per forward of all runs: run (index), rl_step, speculates, live (1), tokens, padded
     (tokens as CUDA graphs are captured), requests, kv_tokens, pairs, prefill_tokens, drafted, and
-    seconds: whole_s until the next forward
-    could begin, of it model_s, draft_s and host_s (scheduler, bookkeeping, between forwards); and
-    probe_s, how long fixed work took about then (engine/probe.py).
+    seconds: whole_s until the next forward could begin, of it model_s, draft_s and host_s
+    (scheduler, bookkeeping, between forwards); and probe_s, how long fixed work took about then
+    (engine/probe.py).
     """
     frames = []
     for index, run in enumerate(runs):

@@ -14,7 +14,7 @@ from .regression import fit_robust
 QUIET = 0.1  # quantile of the probes that counts as the quiet machine
 FOLLOWS = (0.0, 0.25, 0.5, 0.75, 1.0, 1.25)
 WORTH = 0.002  # of the mean error has to go for a part to be said to follow
-WORST = 0.5
+WORST = 0.5  # relative error that a forward counts for at most
 
 
 def quiet_probe(probe_s: np.ndarray) -> float | None:

@@ -101,9 +101,11 @@ def check_run(
     measured = predicted = tail = predicted_tail = area = curves = 0.0
     most = 0
     taus = []
+    ends = _last_ends(run)
     for result in results:
         live = run.forwards[run.forwards.rl_step == result.rl_step]
-        finish = _finishes(run, result.rl_step)
+        mine = run.requests[run.requests.rl_step == result.rl_step].sort_values("request")
+        finish = ends.reindex(mine.request).dropna().to_numpy()  # submitted in the trace's order
         if not len(live) or len(finish) != len(result.finish_s):
             raise TraceError(
                 f"RL step {result.rl_step} is not whole in the log",
@@ -148,16 +150,12 @@ def check_run(
     return Checked(check, simulated)
 
 
-def _finishes(run: LiveRun, rl_step: int) -> np.ndarray:
-    """float64[n]: when each request's last forward ended, in the trace's order, in which they were
-    submitted; those of one forward end together, as in the simulator.
+def _last_ends(run: LiveRun) -> pd.Series:
+    """When each request's last forward ended, by its number; those of one forward end together, as
+    in the simulator.
     """
-    log = run.forwards
-    parts = explode(log)
-    last = parts.groupby("request").forward.max()
-    mine = run.requests[run.requests.rl_step == rl_step].sort_values("request").request
-    rows = last.reindex(mine).dropna().to_numpy(int)
-    return (log.begin_s + log.forward_s).to_numpy()[rows]
+    last = explode(run.forwards).groupby("request").forward.max()
+    return (run.forwards.begin_s + run.forwards.forward_s).iloc[last].set_axis(last.index)
 
 
 def _setting(run: LiveRun) -> str:

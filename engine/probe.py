@@ -3,8 +3,7 @@
 Other programs on the machine, and on the other half of a core, slow everything down, at times by
 half. Beside a forward's seconds stands therefore how long the same work took just after it, so that
 what the machine did is not taken for what the policy did. The work is a few small tensor operations
-on the host: of what was tried (integer arithmetic, gathers from memory, dictionaries, matrix
-products) it followed the seconds of repeated runs best.
+on the host.
 """
 
 from __future__ import annotations

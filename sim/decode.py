@@ -362,32 +362,11 @@ def run(
                 _decode_jump(batch, state, latency, params, covered, limits, until_s, log)
             else:
                 _decode_forwards(
-                    batch,
-                    plan,
-                    state,
-                    drafted,
-                    matched,
-                    offsets,
-                    rule,
-                    latency,
-                    params,
-                    covered,
-                    limits,
-                    until_s,
-                    log,
-                )
+                    batch, plan, state, drafted, matched, offsets, rule, latency, params, covered,
+                    limits, until_s, log,
+                )  # fmt: skip
         else:
             _forward(
-                batch,
-                plan,
-                state,
-                drafted,
-                matched,
-                offsets,
-                rule,
-                latency,
-                params,
-                covered,
-                limits,
-                log,
-            )
+                batch, plan, state, drafted, matched, offsets, rule, latency, params, covered,
+                limits, log,
+            )  # fmt: skip

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
+from scipy.optimize import least_squares
 
 from longtail.policies.latency.presets import PRESETS, make_latency, name_latency
 from longtail.policies.latency.roofline import Roofline
@@ -95,3 +97,43 @@ def test_models_that_cannot_be_priced(tmp_path: Path, text: str | None, problem:
         path.write_text(text)
     with pytest.raises(ComponentError, match=problem):
         make_latency({"name": "roofline", "model": str(path)})
+
+
+TLT_TABLE_4 = {  # speed-up by tokens to verify, at 1, 2, 4, 8, 16 and 32 requests
+    16: (3.22, 3.08, 3.01, 2.73, 2.67, 2.48),
+    32: (3.46, 3.28, 3.09, 2.63, 2.52, 2.23),
+    48: (3.56, 3.39, 3.13, 2.51, 2.24, 1.90),
+    64: (3.62, 3.38, 2.98, 2.27, 1.91, 1.70),
+}
+TLT_ACCEPTED = {16: 6.80, 32: 7.63, 48: 7.97, 64: 8.21}  # Fig. 13a, depth 10
+
+
+def test_what_the_tlt_preset_says_of_its_fit() -> None:
+    """A round's cost over a plain forward's is accepted tokens over speed-up."""
+    points = [
+        (tokens, 2**i, TLT_ACCEPTED[tokens] / gain)
+        for tokens, gains in TLT_TABLE_4.items()
+        for i, gain in enumerate(gains)
+    ]
+
+    def errors(found: np.ndarray) -> list[float]:
+        draft, token = found
+        return [
+            (draft + 1 + token * n * verify) / (1 + token * n) / cost - 1
+            for verify, n, cost in points
+        ]
+
+    draft, token = least_squares(errors, [1.0, 0.002]).x
+    assert (round(token, 4), round(draft, 2)) == (0.0016, 1.24)
+    assert np.abs(errors(np.array([draft, token]))).mean() == pytest.approx(0.05, abs=0.005)
+    preset = make_latency("tlt-32b")
+    assert preset.token / preset.base == pytest.approx(token, rel=0.01)
+    plain = Roofline(model="qwen2.5-32b", gpu="h100", tp=4)
+    assert preset.base == pytest.approx(decode_s(plain, 1, 1000), rel=0.01)
+
+
+def test_what_the_roofline_says_of_tlts_table_2() -> None:
+    told = {"b200": (259.71, -6), "h100": (164.65, 4), "a100": (92.83, -14), "rtx4090": (65.28, 12)}
+    for gpu, (tokens_per_s, percent) in told.items():
+        error = decode_s(Roofline(gpu=gpu), 1, 500) * tokens_per_s - 1
+        assert round(100 * error) == percent
