@@ -40,6 +40,12 @@ def known_limitations(
             f"other load slowed the machine up to {slow:.2f} times by the probe; makespans are "
             "compared at equal speed, and the probe is not exact"
         )
+    seen = [abs(c.error) for r in rank(checks) for c in r.cells if not c.held_out]
+    if seen and max(seen) > FAR:
+        told.append(
+            f"a policy that the calibration was fitted to is missed by {max(seen):.0%}, too: no "
+            "fit of this form follows all of them"
+        )
     outside = max((check.outside for check in checks), default=0.0)
     if outside:
         told.append(

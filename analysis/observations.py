@@ -164,8 +164,12 @@ def _apart(name: str, mine: Any, other: Any) -> str:
     """What differs, in words; of mappings only the keys that do."""
     if isinstance(mine, dict) and isinstance(other, dict):
         keys = [k for k in {**mine, **other} if mine.get(k) != other.get(k)]
-        return ", ".join(f"{name}.{k} {mine.get(k)}, not {other.get(k)}" for k in keys)
-    return f"{name} {mine}, not {other}"
+        return ", ".join(_apart(f"{name}.{k}", mine.get(k), other.get(k)) for k in keys)
+    return f"{name} {_recorded(mine)}, not {_recorded(other)}"
+
+
+def _recorded(value: Any) -> str:
+    return "not recorded (an older log)" if value is None else str(value)
 
 
 def observe(runs: Sequence[LiveRun]) -> pd.DataFrame:

@@ -2,11 +2,29 @@
 
 from __future__ import annotations
 
+import re
+import textwrap
 from collections.abc import Mapping
 from typing import Any
 
 from .calibrate import Calibration
-from .show import Output, table
+from .show import WIDTH, Output, table
+
+TERMS = {
+    "base": "every forward",
+    "tokens": "a forward up to so many tokens (of so much context)",
+    "token": "a token",
+    "request": "a request",
+    "kv_token": "a token of context, once per request",
+    "pair": "a query-key pair: contexts once per token, drafts included",
+    "prefill": "a prompt token",
+    "speculates": "every forward of an engine that verifies drafts",
+    "speculates_request": "a request there",
+    "live": "every forward of a live engine, not of a bench",
+    "live_request": "a request there",
+    "draft": "a draft token",
+}
+"""What a parameter is paid for."""
 
 
 def show_calibration(made: Calibration) -> None:
@@ -23,7 +41,11 @@ def show_calibration(made: Calibration) -> None:
          "chosen" if name == content["forward"]["name"] else ""]
         for name, score in content["choice"].items()
     ]  # fmt: skip
-    out.show(table(["form", "held-out error", "+-", ""], rows, "Cross-validation, by forward"))
+    out.show(table(["form", "held-out error", "+-", ""], rows, "Cross-validation"))
+    out.print(_wrap(
+        "error of 20 forwards together that the fit did not see (whole policies, where there are "
+        "three); chosen: the simplest form that none beats by two standard errors"
+    ), style="dim")  # fmt: skip
     _show_parameters(out, made)
     if content["verify"]:
         out.print(_verify(content["verify"]))
@@ -32,7 +54,8 @@ def show_calibration(made: Calibration) -> None:
          f"{run['fitted_over_measured'] - 1:+.1%}"]
         for run in runs
     ]  # fmt: skip
-    out.show(table(["run", "policy", "forwards", "seconds", "fit"], rows, "Runs it was fitted to"))
+    columns = ["run", "policy", "forwards", "measured s", "fitted, over it"]
+    out.show(table(columns, rows, "Runs it was fitted to"))
     out.print(_trust(content), markup=False)
     if content["bench"]:
         rows = [
@@ -44,22 +67,36 @@ def show_calibration(made: Calibration) -> None:
 
 def _show_parameters(out: Output, made: Calibration) -> None:
     content = made.content
-    rows = []
+    rows, shown = [], set()
     values = dict(zip(made.names, made.fit.coefficients, strict=True))
     parts = (("forward", values), ("host", content["host"]))
     for part, found in parts:
         for name, (low, high) in content["intervals"][part].items():
-            rows.append([f"{part}: {name}", *(_seconds(s) for s in (found[name], low, high))])
+            shown.add(re.split("[<=]", name)[0])
+            rows.append([f"{part}: {name}", _us(found[name]), f"{_us(low)} to {_us(high)}"])
     for drafter, cost in content["draft"].items():
         for name, value in cost.items():
             if value:
-                rows.append([f"drafting, {drafter}: {name}", _seconds(value), "", ""])
-    columns = ["seconds of the quiet machine", "fitted", "95 % from", "to"]
-    out.show(table(columns, rows, "Parameters (each adds to a forward; zero: nothing was found)"))
+                shown.add(name)
+                rows.append([f"drafting, {drafter}: {name}", _us(value), ""])
+    columns = ["on the quiet machine", "us", "95 % interval"]
+    out.show(table(columns, rows, "Parameters"))
+    terms = "; ".join(f"{name}: {TERMS[name]}" for name in TERMS if name in shown)
+    out.print(
+        _wrap(
+            "forward: what the model takes; host: scheduler, bookkeeping, between forwards; each "
+            f"is the sum of its rows. {terms}; 0: nothing found"
+        ),
+        style="dim",
+    )
 
 
-def _seconds(value: float) -> str:
-    return f"{1e6 * value:.4g} us"
+def _wrap(text: str) -> str:
+    return textwrap.fill(text, WIDTH)
+
+
+def _us(value: float) -> str:
+    return f"{1e6 * value:,.4g}"
 
 
 def _verify(verify: Mapping[str, Any]) -> str:
@@ -70,7 +107,7 @@ def _verify(verify: Mapping[str, Any]) -> str:
         "Verifying drafts: of what a KV token costs a request without a draft, "
         f"{verify['share']:.0%} ({low:.0%} to {high:.0%}) is paid again for every draft token; "
         "0 %: read once per request, 100 %: once per token. "
-        f"Contexts are {verify['context']:.0%} of these forwards' seconds."
+        f"Reading contexts takes {verify['context']:.0%} of the seconds of these forwards."
     )
     return words + ("" if verify["settled"] else " These runs do not settle it.")
 
@@ -86,10 +123,12 @@ def _trust(content: Mapping[str, Any]) -> str:
         f"{outliers['seconds']:.1%} of the seconds. A forward scatters by {content['spread']:.0%}.",
     ]
     if probe["quiet_s"]:
-        follows = ", ".join(f"{part} {value:g}" for part, value in probe["follows"].items())
+        slower = ", ".join(
+            f"{part} {probe['slow'] ** power:.2f}" for part, power in probe["follows"].items()
+        )
         lines.append(
-            f"By the probe the machine was {probe['slow']:.2f} times slower than when quiet; "
-            f"seconds follow that with the power: {follows} (0: not at all)."
+            f"By the probe the machine was {probe['slow']:.2f} times slower than when quiet, which "
+            f"made slower by: {slower}."
         )
     if content["left_out"]:
         lines.append(f"Not used (vLLM's own methods): {', '.join(content['left_out'])}.")

@@ -50,8 +50,8 @@ def _show_checks(out: Output, made: Validation) -> None:
         ]
         for check in made.checks
     ]
-    columns = ["run", "", "tokens", "seconds", "slow", "clock", "fwd", "makespan", "tail", "curve",
-               "order", "outside"]  # fmt: skip
+    columns = ["run", "by the calibration", "tokens", "seconds", "slow", "clock", "fwd",
+               "makespan", "tail", "curve", "order", "outside"]  # fmt: skip
     out.show(table(columns, rows, "Live replays"))
     out.print(LEGEND, style="dim")
     for check in made.checks:
@@ -76,7 +76,7 @@ def _show_ranking(out: Output, ranking: Ranking) -> None:
     ]
     title = f"Policies on {ranking.workload}, batch {ranking.batch}, at the quiet machine's speed"
     columns = ["policy, the fastest first", "measured s", "spread", "predicted s", "error", "raw",
-               "predicted place", "runs", ""]  # fmt: skip
+               "predicted place", "runs", "by the calibration"]  # fmt: skip
     out.show(table(columns, rows, title))
     out.print(
         "raw: error against the seconds as measured, whatever slowed the machine", style="dim"
@@ -119,8 +119,9 @@ def _show_forecasts(out: Output, made: Validation) -> None:
                 f"{f.forecast_gain:.2f}" if f.forecast_gain else "-",
             ]
         )
-    columns = ["run", "RL step", "seconds", "hindsight", "error", "forecast", "90 % of draws",
-               "error", "tokens", "forecast", "gain", "hindsight", "forecast"]  # fmt: skip
+    columns = ["run", "RL step", "seconds", "hindsight s", "error", "forecast s", "90 % of draws",
+               "forecast error", "tokens", "forecast tokens", "gain", "hindsight gain",
+               "forecast gain"]  # fmt: skip
     out.show(table(columns, rows, "Live generation"))
     out.print(
         "hindsight: the recorded rollouts simulated; forecast: earlier rollouts of the prompts in\n"

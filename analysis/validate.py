@@ -176,8 +176,10 @@ def leave_one_out(runs: Sequence[LiveRun]) -> dict[str, dict[str, Any]]:
     """
     policies = list(dict.fromkeys(run.policy for run in runs if run.speculates))
     if len(policies) < 2:
+        names = ", ".join(dict.fromkeys(run.policy for run in runs))
         raise TraceError(
-            f"{len(policies)} policies that draft; leaving one out takes at least two",
+            f"leaving one policy out takes at least two that draft; here: {names}",
+            file=runs[0].folder.parent,
             remedy="name more runs, or give --calibration",
         )
     every = calibrate(runs).content

@@ -29,7 +29,7 @@ from .forecast import Forecast, forecast_run
 from .limitations import known_limitations
 from .observations import LiveRun, read_runs
 from .plots import write_figure
-from .ranking import Ranking, rank
+from .ranking import Cell, Ranking, rank
 from .validate import ALL, Check, calibration_for, check_run, leave_one_out
 from .validation_figures import active_requests, makespans, residuals
 
@@ -60,12 +60,10 @@ class Validation:
         return rank(self.checks)
 
     @property
-    def worst_held_out(self) -> float | None:
-        """The largest error of a held-out policy's makespan, at the machine's speed; None without
-        any.
-        """
+    def worst_held_out(self) -> Cell | None:
+        """The held-out policy whose makespan is missed by most, at the machine's speed, or None."""
         cells = [cell for ranking in self.rankings for cell in ranking.cells if cell.held_out]
-        return max((abs(cell.error) for cell in cells), default=None)
+        return max(cells, key=lambda cell: abs(cell.error), default=None)
 
     @classmethod
     def read(cls, folder: Path) -> Validation:
@@ -129,7 +127,9 @@ class Validation:
         drawn = {
             "active_requests": lambda: active_requests(shown, logs, firsts_of),
             "makespans": lambda: makespans(self.rankings, self.checks, caption),
-            "residuals": lambda: residuals({n: live for n, (live, _) in logs.items()}, firsts_of),
+            "residuals": lambda: residuals(
+                {n: live for n, (live, _) in logs.items()}, [c.policy for c in shown], firsts_of
+            ),
         }
         return [p for name, draw in drawn.items() for p in write_figure(draw, folder, name)]
 
@@ -209,6 +209,7 @@ def _calibrations(
     if calibration is not None:
         place = folder / f"{ALL}.json"
         try:
+            Calibrated(file=str(Path(calibration).absolute()))  # refused by the user's own name
             shutil.copyfile(calibration, place)
         except OSError as error:
             raise TraceError(

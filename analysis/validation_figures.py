@@ -10,8 +10,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from .composition import active_curve
-from .ranking import Ranking
-from .style import COLOURS, MARKERS, new_figure
+from .ranking import Cell, Ranking
+from .style import COLOURS, MARKERS, look, new_figure
 from .validate import Check
 
 Logs = Mapping[str, tuple[pd.DataFrame, pd.DataFrame]]
@@ -94,38 +94,49 @@ def makespans(rankings: Sequence[Ranking], checks: Sequence[Check], caption: str
         xlim=(low, high),
         ylim=(low, high),
         xlabel="measured makespan at the speed of the quiet machine [s] (bar: repeats)",
-        ylabel="predicted makespan [s] (filled: held out)",
+        ylabel="predicted makespan [s]" + _filled(cells),
     )
     axes.legend(fontsize=8, bbox_to_anchor=(1.02, 1), loc="upper left", borderaxespad=0)
     return figure
 
 
-def residuals(live: Mapping[str, pd.DataFrame], caption: str) -> Figure:
-    """Errors of forwards, given the batch as it was, against tokens and against KV tokens."""
+def _filled(cells: Sequence[Cell]) -> str:
+    if len({cell.held_out for cell in cells}) > 1:
+        return " (filled: held out of its calibration)"
+    return ", held out of its calibration" if cells[0].held_out else ", calibrated on it"
+
+
+def residuals(live: Mapping[str, pd.DataFrame], policies: Sequence[str], caption: str) -> Figure:
+    """Errors of forwards, given the batch as it was, against tokens and against KV tokens: half of
+    all forwards as a band, the median of each policy as a line. live: forwards by run; policies:
+    those of the runs.
+    """
     figure, panels = new_figure(
         "Errors of single forwards, given the true batch", caption, width=11, panels=2
     )
-    every = pd.concat(live.values(), ignore_index=True)
-    error = 100 * (every.fitted_s / every.measured_s - 1)
+    logs = [log.assign(error=100 * (log.fitted_s / log.measured_s - 1)) for log in live.values()]
+    every = pd.concat(logs, ignore_index=True)
     for axes, column, label in zip(
         panels, ("tokens", "kv_tokens"), ("tokens in the forward", "KV tokens"), strict=True
     ):
-        x = every[column].to_numpy(float)
-        edges = np.unique(np.quantile(x, np.linspace(0, 1, BINS + 1)))
-        place = np.clip(np.searchsorted(edges, x, "right") - 1, 0, max(len(edges) - 2, 0))
-        groups = error.groupby(place)
-        middle = pd.Series(x).groupby(place).median()
-        for low, high, alpha, words in (
-            (0.05, 0.95, 0.2, "90 % of the forwards"),
-            (0.25, 0.75, 0.4, "half of them"),
-        ):
-            axes.fill_between(
-                middle, groups.quantile(low), groups.quantile(high),
-                color=COLOURS[1], alpha=alpha, linewidth=0, label=words,
-            )  # fmt: skip
-        axes.plot(middle, groups.median(), color=COLOURS[1], marker="o", markersize=3,
-                  label="median")  # fmt: skip
+        x, quantiles = _binned(every, column, BINS)
+        axes.fill_between(
+            x, quantiles[0.25], quantiles[0.75], color="#888888", alpha=0.25, linewidth=0,
+            label="half of all forwards",
+        )  # fmt: skip
+        for i, (policy, log) in enumerate(zip(policies, logs, strict=True)):
+            x, quantiles = _binned(log, column, BINS // 2)
+            axes.plot(x, quantiles[0.5], label=policy, markevery=3, **look(i + 1, markers=True))
         axes.axhline(0, color=COLOURS[0], linewidth=1)
         axes.set(xlabel=label, ylabel="predicted over measured, minus 1 [%]")
-    panels[0].legend(fontsize=8)
+    panels[0].set(xscale="log", xlabel="tokens in the forward (log scale)")
+    panels[1].legend(fontsize=8, bbox_to_anchor=(1.02, 1), loc="upper left", borderaxespad=0)
     return figure
+
+
+def _binned(log: pd.DataFrame, column: str, bins: int) -> tuple[pd.Series, pd.DataFrame]:
+    """Medians of a column in bins of as many forwards each, and quantiles of the error there."""
+    x = log[column].astype(float)
+    place = pd.qcut(x, bins, labels=False, duplicates="drop")
+    quantiles = log.error.groupby(place).quantile(np.array([0.25, 0.5, 0.75])).unstack()
+    return x.groupby(place).median(), quantiles

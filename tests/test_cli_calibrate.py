@@ -119,6 +119,7 @@ def test_latencies_that_are_no_calibration(
         path.write_text(content)
     done = command("simulate", "sample", "--latency", path)
     assert isinstance(done.exception, ComponentError) and problem in str(done.exception)
+    assert "latency: " not in str(done.exception)
 
 
 @pytest.mark.parametrize(
@@ -161,10 +162,12 @@ def test_another_content_under_the_same_name(runs: Path, tmp_path: Path) -> None
 
 
 def test_what_validate_refuses(runs: Path, tmp_path: Path) -> None:
-    out = tmp_path / "out"
+    out, edited = tmp_path / "out", tmp_path / "edited.json"
+    edited.write_text("{}")
     for words, problem in (
         ([tmp_path], "no validation is stored here"),
-        (["--live", runs, "-o", out], "at least two"),
+        (["--live", runs, "-o", out], ": leaving one policy out takes at least two"),
+        (["--live", runs, "--calibration", edited, "-o", out], f"{edited} is no calibration"),
         (["--live", tmp_path / "none", "-o", out], "no live runs"),
         (["-o", out], "name live runs"),
         (["--run", "-o", out], "needs a TRACE"),

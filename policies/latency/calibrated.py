@@ -166,7 +166,7 @@ def _digest(path: str) -> str:
         return hashlib.blake2b(Path(path).read_bytes(), digest_size=6).hexdigest()
     except OSError as error:
         raise ComponentError(
-            f"latency: {path} cannot be read ({error.strerror}); write it with `longtail calibrate`"
+            f"{path} cannot be read ({error.strerror}); write it with `longtail calibrate`"
         ) from None
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -116,6 +117,7 @@ def test_two_engines_parts_in_one_folder(tmp_path: Path, run: Path) -> None:
         ("engine", "vLLM 0.26.0"),
         ("dtype", "bfloat16"),
         ("tensor_parallel", 2),
+        ("hardware not recorded", None),
         ("enforce_eager", False),
     ],
 )
@@ -123,7 +125,7 @@ def test_runs_of_two_engines(tmp_path: Path, key: str, value: object) -> None:
     paths = [
         write_run(tmp_path / "a", "none", Making(longest=60)),
         write_run(
-            tmp_path / "b", "ngram", Making(longest=60, seed=1), **{key.partition(".")[0]: value}
+            tmp_path / "b", "ngram", Making(longest=60, seed=1), **{re.split("[. ]", key)[0]: value}
         ),
     ]
     with pytest.raises(TraceError, match=f"another engine.*{key}"):

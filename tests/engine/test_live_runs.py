@@ -68,6 +68,7 @@ def test_two_policies_predict_the_others(suite: tuple[Path, Result], tmp_path: P
     assert {name for name, run in runs.items() if "vllm" in run.policy} == {*stored.left_out}
     assert all(cell.spread is not None for r in stored.rankings for cell in r.cells)
     assert any("CPU" in limitation for limitation in stored.limitations)
+    assert stored.worst_held_out is not None and stored.worst_held_out.policy in held_out
     shown = command("validate", out)  # from what it keeps alone
     assert shown.stdout == done.stdout
     pictures = {path.name for path in out.glob("*.png")}
