@@ -13,10 +13,11 @@ from ..compiled import jit
 from ..profile import Profile, blank_profile
 from ..registry import option
 from .live import LiveDrafter
-from .suffix_forest import append, clear, draft, follow, new_forest, new_root, reserve
-from .suffix_live import LiveSuffix
-
-PROBLEM, OWN = 1, 2
+from .suffix_draft import draft, follow
+from .suffix_history import SuffixHistory
+from .suffix_live import HISTORY, OWN, LiveSuffix
+from .suffix_nodes import ALIVE, clear, new_root, new_tree, reserve
+from .suffix_tree import append, finish, remove, unlink
 
 
 @dataclass(frozen=True)
@@ -35,8 +36,17 @@ class Suffix:
     needs_tokens: ClassVar[bool] = True
     acceptance: ClassVar[str] = "token-exact replay (one-hot drafts against recorded tokens)"
 
-    scope: str = option("both", "where to look", choices=("problem", "own", "both"), always=True)
+    scope: str = option(
+        "both",
+        "where to look: history of the problem, own text, both; history of all problems (global), "
+        "and own text (all)",
+        choices=("problem", "own", "both", "global", "all"),
+        always=True,
+    )
     window: int = option(0, "history window, 0 is all of it", low=0, unit="RL steps")
+    keep: int = option(
+        0, "history kept of a corpus, the latest rollouts; 0 is all", low=0, unit="tokens"
+    )
     depth: int = option(
         24, "longest string counted, match and draft together", low=2, high=256, unit="tokens"
     )
@@ -58,13 +68,20 @@ class Suffix:
 
     @property
     def _scope(self) -> int:
-        return {"problem": PROBLEM, "own": OWN, "both": PROBLEM | OWN}[self.scope]
+        own, both = self.scope == "own", self.scope in ("both", "all")
+        return OWN if own else HISTORY | OWN if both else HISTORY
+
+    @property
+    def _shared(self) -> bool:
+        """Whether all problems are one corpus."""
+        return self.scope in ("global", "all")
 
     def profile(self, lengths: Lengths, tokens: Tokens, threads: int = 1) -> Profile:
         """What would be drafted at every position of every rollout (see policies/profile.py)."""
         result = blank_profile(lengths.output_len)
-        order = np.argsort(lengths.prompt, kind="stable")
-        cuts = np.flatnonzero(np.diff(lengths.prompt[order])) + 1
+        corpus = np.zeros_like(lengths.prompt) if self._shared else lengths.prompt
+        order = np.argsort(corpus, kind="stable")
+        cuts = np.flatnonzero(np.diff(corpus[order])) + 1
         problems = np.split(order.astype(np.int64), cuts)
 
         def one(rows: np.ndarray) -> None:
@@ -78,6 +95,7 @@ class Suffix:
                 result.offsets,
                 self._scope,
                 self.window,
+                self.keep,
                 self.depth,
                 self.max,
                 np.float32(self.factor),
@@ -92,9 +110,8 @@ class Suffix:
 
     def live(self) -> LiveDrafter:
         """The same drafts, one forward at a time."""
-        return LiveSuffix(
-            self._scope, self.window, self.depth, self.max, self.factor, self.min_prob
-        )
+        history = SuffixHistory(self.depth, self.window, self.keep)
+        return LiveSuffix(history, self._scope, self._shared, self.max, self.factor, self.min_prob)
 
 
 @jit()
@@ -108,6 +125,7 @@ def _profile_problem(
     offsets,
     scope,
     window,
+    keep,
     depth,
     limit,
     factor,
@@ -124,109 +142,113 @@ def _profile_problem(
         size = prompt_offsets[prompt + 1] - prompt_offsets[prompt] + offsets[row + 1] - offsets[row]
         longest = max(longest, size)
         total += offsets[row + 1] - offsets[row] + 1
-    history, own = new_forest(1024), new_forest(1024)
-    root = new_root(history)
-    text = np.empty(total + 2 if scope & 1 else 2, np.int32)
+    history, own = new_tree(1024), new_tree(1024)
+    history_root = new_root(history)
+    text = np.empty(total + 2 if scope & HISTORY else 2, np.int32)
     own_text = np.empty(longest + 2, np.int32)
-    text_end, first_learnt, learnt = 0, 0, 0  # rows[first_learnt:learnt] are in the history
-    active = np.zeros(depth + 1, np.int32)
-    own_active = np.zeros(depth + 1, np.int32)
-    match, at = np.zeros(depth + 1, np.int32), np.zeros(depth + 1, np.int64)
-    nowhere = np.empty(0, np.int64)
+    text_end, left = 0, 0  # tokens of text, and of the history
+    first_learnt, learnt = 0, 0  # rows[first_learnt:learnt] are in the history
+    ends, nowhere = np.empty_like(text), np.empty(0, np.int32)
+    begins = np.empty(len(rows), np.int64)  # of the learnt rows' texts
+    tip, off = np.zeros(depth + 1, np.int32), np.zeros(depth + 1, np.int32)
+    own_tip, own_off = np.zeros(depth + 1, np.int32), np.zeros(depth + 1, np.int32)
+    match, match_off = np.zeros(depth + 1, np.int32), np.zeros(depth + 1, np.int32)
     tokens, probs = np.empty((2, limit), np.int32), np.empty((2, limit), np.float32)
     spare_tokens, spare_probs = np.empty((2, limit), np.int32), np.empty((2, limit), np.float32)
 
     for index in range(len(rows)):
         row = rows[index]
-        if scope & 1 and (index == 0 or rl_step[row] != rl_step[rows[index - 1]]):
-            first = first_learnt
-            if window > 0:
-                while rl_step[rows[first]] < rl_step[row] - window:
-                    first += 1
-            if first > first_learnt:  # the window slid: begin again with what is still in it
-                clear(history)
-                root = new_root(history)
-                text_end, first_learnt, learnt = 0, first, first
+        if scope & HISTORY and (index == 0 or rl_step[row] != rl_step[rows[index - 1]]):
             while learnt < index:
-                begin, end = offsets[rows[learnt]], offsets[rows[learnt] + 1]
-                ends = 1
-                active[0] = root
-                for i in range(end - begin):
+                begin, length = (
+                    offsets[rows[learnt]],
+                    offsets[rows[learnt] + 1] - offsets[rows[learnt]],
+                )
+                tips, tip[0] = 1, history_root
+                begins[learnt] = text_end
+                for i in range(length):
                     history = reserve(history, 2 * depth)
-                    ends = append(
-                        history,
-                        root,
-                        text,
-                        0,
-                        text_end,
-                        active,
-                        ends,
-                        output_tokens[begin + i],
-                        depth,
-                    )
-                    text_end += 1
+                    tips = append(
+                        history, history_root, text, ends, 0, -1, text_end + i, tip, off, tips,
+                        output_tokens[begin + i], depth, 1,
+                    )  # fmt: skip
+                history = reserve(history, depth)
+                text_end += length
+                finish(history, text, ends, 0, -1, text_end, tip, off, tips, depth, 1)
                 text_end += 1  # the END that append() left
                 learnt += 1
+                left += length
+            first = first_learnt
+            while first < learnt and (
+                (window > 0 and rl_step[rows[first]] < rl_step[row] - window) or left > keep > 0
+            ):
+                left -= offsets[rows[first] + 1] - offsets[rows[first]]
+                first += 1
+            if first > first_learnt:  # the window slid
+                touched, starts = np.empty((2, history.state[ALIVE]), np.int32)
+                count = 0
+                for i in range(first_learnt, first):
+                    end = begins[i] + offsets[rows[i] + 1] - offsets[rows[i]]
+                    count = remove(history, ends, 0, -1, begins[i], end, 1, touched, starts, count)
+                unlink(history, touched, starts, count)
+                first_learnt = first
 
         begin, length = offsets[row], offsets[row + 1] - offsets[row]
-        own_length, own_ends, matches = 0, 1, 1
-        if scope & 2:
+        own_length, own_tips, matches = 0, 1, 1
+        if scope & OWN:
             clear(own)
-            new_root(own)
+            own_root = new_root(own)
+            own_tip[0], own_off[0] = own_root, 0
             prompt = prompt_of[row]
             for i in range(prompt_offsets[prompt], prompt_offsets[prompt + 1]):
                 own = reserve(own, 2 * depth)
-                own_ends = append(
-                    own, 0, own_text, 0, own_length, own_active, own_ends, prompt_tokens[i], depth
-                )
+                own_tips = append(
+                    own, 0, own_text, nowhere, 0, -1, own_length, own_tip, own_off, own_tips,
+                    prompt_tokens[i], depth, 1,
+                )  # fmt: skip
                 own_length += 1
-        match[0], at[0] = root, 0
-        if scope & 1:  # the context is prompt and output, all but its first token
+        match[0], match_off[0] = history_root, 0
+        if scope & HISTORY:  # the context is prompt and output, all but its first token
             prompt = prompt_of[row]
             last = prompt_offsets[prompt + 1]
             for i in range(max(prompt_offsets[prompt] + 1, last - depth + 1), last):
                 matches = follow(
-                    history, root, text, 0, match, at, matches, prompt_tokens[i], depth
-                )
+                    history, history_root, text, 0, -1, match, match_off, matches,
+                    prompt_tokens[i], depth,
+                )  # fmt: skip
         for g in range(1, length):
             token = output_tokens[begin + g - 1]
             picked, size, score = 0, 0, np.float32(0.0)
-            if scope & 1:
-                matches = follow(history, root, text, 0, match, at, matches, token, depth)
-                picked, size, score = draft(
-                    history,
-                    text,
-                    0,
-                    match,
-                    at,
-                    matches,
-                    depth,
-                    limit,
-                    factor,
-                    min_prob,
-                    tokens,
-                    probs,
+            if scope & HISTORY:
+                matches = follow(
+                    history, history_root, text, 0, -1, match, match_off, matches, token, depth
                 )
-            if scope & 2:
+                picked, size, score = draft(
+                    history, text, 0, -1, match, match_off, matches, False, depth, limit, factor,
+                    min_prob, tokens, probs,
+                )  # fmt: skip
+            if scope & OWN:
                 own = reserve(own, 2 * depth)
-                own_ends = append(
-                    own, 0, own_text, 0, own_length, own_active, own_ends, token, depth
+                own_tips = append(
+                    own,
+                    0,
+                    own_text,
+                    nowhere,
+                    0,
+                    -1,
+                    own_length,
+                    own_tip,
+                    own_off,
+                    own_tips,
+                    token,
+                    depth,
+                    1,
                 )
                 own_length += 1
                 own_picked, own_size, own_score = draft(
-                    own,
-                    own_text,
-                    0,
-                    own_active,
-                    nowhere,
-                    own_ends,
-                    depth,
-                    limit,
-                    factor,
-                    min_prob,
-                    spare_tokens,
-                    spare_probs,
-                )
+                    own, own_text, 0, -1, own_tip, own_off, own_tips, True, depth, limit, factor,
+                    min_prob, spare_tokens, spare_probs,
+                )  # fmt: skip
                 if own_score >= score:
                     picked, size = own_picked, own_size
                     for i in range(size):

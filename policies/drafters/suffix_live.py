@@ -1,7 +1,7 @@
 """Suffix drafts for requests that grow by a few tokens per forward, a whole batch in one call.
 
 State is rows in arrays: one row per running request, reused when it finishes. What a finished
-rollout wrote becomes history of its prompt at the next `start_step`, in the order in which requests
+rollout wrote becomes history of its corpus at the next `start_step`, in the order in which requests
 began, so that drafts do not depend on who finished first. Who is running then finds its place in
 the new history by following the last tokens of its text again.
 """
@@ -15,84 +15,85 @@ import numpy as np
 
 from ..compiled import jit
 from .live import Ints
-from .suffix_forest import Forest, append, clear, draft, follow, new_forest, new_root, reserve
+from .suffix_draft import draft, follow
+from .suffix_history import SuffixHistory
+from .suffix_nodes import Tree, new_root, new_tree, reserve
+from .suffix_tree import append, free_tree
 
-PROBLEM, OWN = 1, 2
-# columns of a row: its text's begin and length, its own trie and how many of its suffixes are
-# followed there, the problem's trie (-1: none) and how many of its suffixes are followed there
-BASE, LENGTH, OWN_ROOT, OWN_ENDS, ROOT, MATCHED = range(6)
-ACTIVE, MATCH, AT = range(3)  # planes of `nodes`: see append() and follow()
+HISTORY, OWN = 1, 2  # where to look
+# columns of a row: its text's begin and length, its own tree and how many tips are there, the
+# history's tree (-1: none) and how many of its suffixes are followed there
+BASE, LENGTH, OWN_ROOT, OWN_TIPS, ROOT, MATCHES = range(6)
+TIP, OFF, MATCH, MATCH_OFF = range(4)  # planes of `places`: see append() and follow()
 
 
 # Arrays are passed one by one: unpacking named tuples at every call costs more than a draft.
 @jit()
-def _extend(rows, nodes, which, tokens, ends, scope, depth, text, node, slot, table, size,
-            past_text, past_node, past_slot, past_table, past_size):  # fmt: skip
-    """Append tokens[ends[j - 1]:ends[j]] to row which[j], for all j."""
-    forest = Forest(node, slot, table, size)
-    history = Forest(past_node, past_slot, past_table, past_size)
+def _extend(rows, places, which, tokens, counts, scope, depth, text, node, table, state,
+            past_text, past_mask, past_node, past_table, past_state):  # fmt: skip
+    """Append tokens[counts[j - 1]:counts[j]] to row which[j], for all j."""
+    tree = Tree(node, table, state)
+    history = Tree(past_node, past_table, past_state)
+    nowhere = np.empty(0, np.int32)
     first = 0
     for j in range(len(which)):
-        row, own = rows[which[j]], nodes[which[j], ACTIVE]
-        match, at = nodes[which[j], MATCH], nodes[which[j], AT]
-        for i in range(first, ends[j]):
+        row, place = rows[which[j]], places[which[j]]
+        for i in range(first, counts[j]):
             if scope & OWN:
-                row[OWN_ENDS] = append(
-                    forest, row[OWN_ROOT], text, row[BASE], row[LENGTH], own, row[OWN_ENDS],
-                    tokens[i], depth
+                row[OWN_TIPS] = append(
+                    tree, row[OWN_ROOT], text, nowhere, row[BASE], -1, row[LENGTH], place[TIP],
+                    place[OFF], row[OWN_TIPS], tokens[i], depth, 1,
                 )  # fmt: skip
             else:
                 text[row[BASE] + row[LENGTH]] = tokens[i]
-            if scope & PROBLEM and row[ROOT] >= 0:
-                row[MATCHED] = follow(
-                    history, row[ROOT], past_text, 0, match, at, row[MATCHED], tokens[i], depth
-                )
+            if scope & HISTORY and row[ROOT] >= 0:
+                row[MATCHES] = follow(
+                    history, row[ROOT], past_text, 0, past_mask, place[MATCH], place[MATCH_OFF],
+                    row[MATCHES], tokens[i], depth,
+                )  # fmt: skip
             row[LENGTH] += 1
-        first = ends[j]
+        first = counts[j]
 
 
 @jit()
-def _place(rows, nodes, which, roots, depth, text, past_text, past_node, past_slot, past_table,
-           past_size):  # fmt: skip
-    """Find where the texts of rows `which` end in the history's tries `roots` (-1: none)."""
-    history = Forest(past_node, past_slot, past_table, past_size)
+def _place(rows, places, which, roots, depth, text, past_text, past_mask, past_node, past_table,
+           past_state):  # fmt: skip
+    """Find where the texts of rows `which` end in the history's trees `roots` (-1: none)."""
+    history = Tree(past_node, past_table, past_state)
     for j in range(len(which)):
-        row, root = rows[which[j]], roots[j]
-        match, at = nodes[which[j], MATCH], nodes[which[j], AT]
-        row[ROOT], row[MATCHED] = root, 1
-        match[0], at[0] = root, 0
+        row, root, place = rows[which[j]], roots[j], places[which[j]]
+        row[ROOT], row[MATCHES] = root, 1
         if root >= 0:
             # Matches of up to depth - 1 tokens are followed, and none begins with the first of all.
             end = row[BASE] + row[LENGTH]
             for i in range(max(row[BASE] + 1, end - depth + 1), end):
-                row[MATCHED] = follow(
-                    history, root, past_text, 0, match, at, row[MATCHED], text[i], depth
-                )
+                row[MATCHES] = follow(
+                    history, root, past_text, 0, past_mask, place[MATCH], place[MATCH_OFF],
+                    row[MATCHES], text[i], depth,
+                )  # fmt: skip
 
 
 @jit()
-def _draft(rows, nodes, which, scope, depth, limit, factor, min_prob, text, node, slot, table,
-           size, past_text, past_node, past_slot, past_table, past_size, drafts,
-           sizes):  # fmt: skip
+def _draft(rows, places, which, scope, depth, limit, factor, min_prob, text, node, table, state,
+           past_text, past_mask, past_node, past_table, past_state, drafts, sizes):  # fmt: skip
     """drafts: int32[J, limit], sizes: int32[J] are filled for rows which[0 … J - 1]."""
-    forest = Forest(node, slot, table, size)
-    history = Forest(past_node, past_slot, past_table, past_size)
-    nowhere = np.empty(0, np.int32)
+    tree = Tree(node, table, state)
+    history = Tree(past_node, past_table, past_state)
     tokens, probs = np.empty((2, limit), np.int32), np.empty((2, limit), np.float32)
     for j in range(len(which)):
-        row, own = rows[which[j]], nodes[which[j], ACTIVE]
+        row, place = rows[which[j]], places[which[j]]
         length, score = 0, np.float32(0.0)
-        if scope & PROBLEM and row[ROOT] >= 0:
+        if scope & HISTORY and row[ROOT] >= 0:
             picked, length, score = draft(
-                history, past_text, 0, nodes[which[j], MATCH], nodes[which[j], AT], row[MATCHED],
-                depth, limit, factor, min_prob, tokens, probs
+                history, past_text, 0, past_mask, place[MATCH], place[MATCH_OFF], row[MATCHES],
+                False, depth, limit, factor, min_prob, tokens, probs,
             )  # fmt: skip
             for i in range(length):
                 drafts[j, i] = tokens[picked, i]
         if scope & OWN:
             picked, own_length, own_score = draft(
-                forest, text, row[BASE], own, nowhere, row[OWN_ENDS],
-                depth, limit, factor, min_prob, tokens, probs
+                tree, text, row[BASE], -1, place[TIP], place[OFF], row[OWN_TIPS], True, depth,
+                limit, factor, min_prob, tokens, probs,
             )  # fmt: skip
             if own_score >= score:
                 length = own_length
@@ -101,98 +102,62 @@ def _draft(rows, nodes, which, scope, depth, limit, factor, min_prob, text, node
         sizes[j] = length
 
 
-@jit()
-def _learn(forest, root, text, begin, tokens, depth):
-    """Add one finished rollout to a trie of the history; the forest, maybe grown."""
-    active = np.zeros(depth + 1, np.int32)
-    active[0] = root
-    ends = 1
-    for i in range(len(tokens)):
-        forest = reserve(forest, 2 * depth)
-        ends = append(forest, root, text, 0, begin + i, active, ends, tokens[i], depth)
-    return forest
-
-
 class LiveSuffix:
-    """The live face of `Suffix` (see `LiveDrafter`)."""
+    """The live face of `Suffix` (see `LiveDrafter`).
+
+    shared: whether all prompts are one corpus; scope: HISTORY, OWN or both.
+    """
 
     def __init__(
-        self, scope: int, window: int, depth: int, limit: int, factor: float, min_prob: float
+        self,
+        history: SuffixHistory,
+        scope: int,
+        shared: bool,
+        limit: int,
+        factor: float,
+        min_prob: float,
     ) -> None:
-        self._scope, self._window, self._depth, self._limit = scope, window, depth, limit
+        self._history, self._scope, self._shared = history, scope, shared
+        self._depth, self._limit = history.depth, limit
         self._factor, self._min_prob = np.float32(factor), np.float32(min_prob)
         self._rl_step = 0
         self._began = 0
         self._row: dict[Hashable, int] = {}
-        self._who: dict[Hashable, tuple[int, Hashable, int]] = {}  # order, prompt id, its length
+        self._who: dict[Hashable, tuple[int, Hashable, int]] = {}  # order, corpus, prompt length
         self._rows = np.zeros((8, 6), np.int64)
-        self._nodes = np.zeros((8, 3, depth + 1), np.int32)
+        self._places = np.zeros((8, 4, history.depth + 1), np.int32)
         self._room = np.zeros(8, np.int64)  # tokens that a row's text region holds
         self._free = list(range(8))
         self._text, self._text_end = np.empty(1 << 12, np.int32), 0
         self._gone = 0  # of it, what finished requests and moved texts left behind
-        self._forest = new_forest(1 << 10)
-        self._new: list[tuple[int, Hashable, np.ndarray]] = []  # order, prompt id, output
-        # RL step, prompt id, output: what the history consists of, where it may have to be rebuilt
-        self._past: list[tuple[int, Hashable, np.ndarray]] = []
-        self._history, self._history_end = new_forest(1 << 10), 0
-        self._history_text = np.empty(1 << 12, np.int32)
-        self._roots: dict[Hashable, int] = {}
+        self._tree: Tree = new_tree(1 << 10)
+        self._new: list[tuple[int, Hashable, np.ndarray]] = []  # order, corpus, output
 
     def start_step(self, rl_step: int) -> None:
         """RL step `rl_step` begins: what finished becomes history, what is too old goes."""
         self._new.sort(key=lambda rollout: rollout[0])
-        news = [(self._rl_step, prompt_id, output) for _, prompt_id, output in self._new]
+        for _, corpus, output in self._new:
+            self._history.add(self._rl_step, corpus, output)
+        changed = self._history.trim(rl_step) or bool(self._new)
         self._new.clear()
         self._rl_step = rl_step
-        slid = False
-        if self._window:
-            oldest = rl_step - self._window
-            kept = [p for p in self._past if p[0] >= oldest]
-            news = [p for p in news if p[0] >= oldest]
-            slid = len(kept) < len(self._past)
-            if slid:  # begin again with what is still in the window
-                clear(self._history)
-                self._roots.clear()
-                self._history_end = 0
-                self._past, news = [], kept + news
-            self._past += news
-        for _, prompt_id, output in news:
-            self._index(prompt_id, output)
-        if (news or slid) and self._row:
+        if changed and self._row:
             self._place(np.fromiter(self._row.values(), np.int64, len(self._row)), self._row)
-
-    def _index(self, prompt_id: Hashable, output: np.ndarray) -> None:
-        """A rollout enters the history."""
-        if prompt_id not in self._roots:
-            self._history = reserve(self._history, 1)
-            self._roots[prompt_id] = new_root(self._history)
-        end = self._history_end + len(output) + 2
-        if end > len(self._history_text):
-            more = np.empty(2 * end, np.int32)
-            self._history_text = np.concatenate([self._history_text, more])
-        self._history = _learn(
-            self._history,
-            self._roots[prompt_id],
-            self._history_text,
-            self._history_end,
-            output,
-            self._depth,
-        )
-        self._history_end += len(output) + 1
 
     def _place(self, which: np.ndarray, requests: Iterable[Hashable]) -> None:
         """The rows `which` of these requests draft from the history as it is now."""
-        roots = [self._roots.get(self._who[request][1], -1) for request in requests]
+        roots = [self._history.root(self._who[request][1]) for request in requests]
+        past = self._history
         _place(
             self._rows,
-            self._nodes,
+            self._places,
             which,
             np.array(roots, np.int64),
             self._depth,
             self._text,
-            self._history_text,
-            *self._history,
+            past.text,
+            past.mask,
+            *past.tree,
         )
 
     def begin(self, request: Hashable, prompt_id: Hashable, prompt: Ints) -> None:
@@ -205,19 +170,27 @@ class LiveSuffix:
         if not self._free:
             count = len(self._rows)
             self._free.extend(range(count, 2 * count))
-            self._rows, self._nodes, self._room = (
+            self._rows, self._places, self._room = (
                 np.concatenate([old, np.zeros_like(old)])
-                for old in (self._rows, self._nodes, self._room)
+                for old in (self._rows, self._places, self._room)
             )
         text = np.array(prompt, np.int32)
         r = self._free.pop()
         self._row[request] = r
-        self._who[request] = (self._began, prompt_id, len(text))
+        self._who[request] = (self._began, self._corpus(prompt_id), len(text))
         self._began += 1
-        self._open(r, len(text))
+        self._tree = reserve(self._tree, 1)
+        root = new_root(self._tree)
+        self._rows[r] = (0, 0, root, 1, -1, 1)
+        self._places[r, TIP, 0], self._places[r, OFF, 0] = root, 0
+        self._room[r] = 0
+        self._make_room(r, len(text))
         which = np.array([r], np.int64)
         self._append(which, text, np.array([len(text)], np.int64))
         self._place(which, [request])
+
+    def _corpus(self, prompt_id: Hashable) -> Hashable:
+        return "" if self._shared else prompt_id
 
     def extend(self, requests: Sequence[Hashable], tokens: Sequence[Ints]) -> None:
         """What each request has just generated, any number of tokens; each request once.
@@ -242,34 +215,26 @@ class LiveSuffix:
         """The rows of these requests."""
         return np.fromiter(map(self._row.__getitem__, requests), np.int64, len(requests))
 
-    def _open(self, r: int, tokens: int) -> None:
-        """Row r begins: no text, an empty trie of its own, no history."""
-        self._forest = reserve(self._forest, 1)
-        own_root = new_root(self._forest)
-        self._rows[r] = (0, 0, own_root, 1, -1, 1)
-        self._nodes[r, ACTIVE, 0] = own_root
-        self._room[r] = 0
-        self._make_room(r, tokens)
-
     def _append(self, which: np.ndarray, flat: np.ndarray, sizes: np.ndarray) -> None:
         """Rows `which` get their shares of the tokens `flat`."""
         for j in np.flatnonzero(self._rows[which, LENGTH] + sizes + 2 > self._room[which]):
             self._make_room(int(which[j]), int(sizes[j]))
-        new_nodes = 2 * self._depth * len(flat)
-        if self._scope & OWN and self._forest.size[0] + new_nodes > len(self._forest.node):
-            self._forest = reserve(self._forest, new_nodes)
+        if self._scope & OWN:
+            self._tree = reserve(self._tree, 2 * self._depth * len(flat))
+        past = self._history
         _extend(
             self._rows,
-            self._nodes,
+            self._places,
             which,
             flat,
             sizes.cumsum(),
             self._scope,
             self._depth,
             self._text,
-            *self._forest,
-            self._history_text,
-            *self._history,
+            *self._tree,
+            past.text,
+            past.mask,
+            *past.tree,
         )
 
     def _make_room(self, r: int, more: int) -> None:
@@ -289,9 +254,10 @@ class LiveSuffix:
         which = self._which(requests)
         drafts = np.empty((len(which), self._limit), np.int32)
         sizes = np.zeros(len(which), np.int32)
+        past = self._history
         _draft(
             self._rows,
-            self._nodes,
+            self._places,
             which,
             self._scope,
             self._depth,
@@ -299,9 +265,10 @@ class LiveSuffix:
             self._factor,
             self._min_prob,
             self._text,
-            *self._forest,
-            self._history_text,
-            *self._history,
+            *self._tree,
+            past.text,
+            past.mask,
+            *past.tree,
             drafts,
             sizes,
         )
@@ -310,11 +277,12 @@ class LiveSuffix:
     def finish(self, request: Hashable, learn: bool = True) -> None:
         """The request is over; its output becomes history when the next RL step starts."""
         r = self._row.pop(request)
-        order, prompt_id, prompt_len = self._who.pop(request)
+        order, corpus, prompt_len = self._who.pop(request)
         base, length = int(self._rows[r, BASE]), int(self._rows[r, LENGTH])
-        if learn and self._scope & PROBLEM:
+        if learn and self._scope & HISTORY:
             output = self._text[base + prompt_len : base + length].copy()
-            self._new.append((order, prompt_id, output))
+            self._new.append((order, corpus, output))
+        free_tree(self._tree, self._rows[r, OWN_ROOT])
         self._free.append(r)
         self._gone += int(self._room[r])
         if 2 * self._gone > self._text_end:
@@ -322,20 +290,21 @@ class LiveSuffix:
 
     def learn(self, prompt_id: Hashable, output: Ints) -> None:
         """A rollout from elsewhere, of the RL step begun last: as if it had begun and finished."""
-        if self._scope & PROBLEM:
-            self._new.append((self._began, prompt_id, np.array(output, np.int32)))
+        if self._scope & HISTORY:
+            self._new.append((self._began, self._corpus(prompt_id), np.array(output, np.int32)))
         self._began += 1
 
     def _compact(self) -> None:
-        """Write the running requests' texts and tries anew, without what the finished ones left."""
-        texts = {}
-        for r in self._row.values():
-            base, length = int(self._rows[r, BASE]), int(self._rows[r, LENGTH])
-            texts[r] = self._text[base : base + length].copy()
-        clear(self._forest)
-        self._text_end = self._gone = 0
-        for r, text in texts.items():
-            root, matched = self._rows[r, [ROOT, MATCHED]]
-            self._open(r, 0)
-            self._append(np.array([r]), text, np.array([len(text)]))
-            self._rows[r, [ROOT, MATCHED]] = root, matched  # where it stands in history is kept
+        """Write the running requests' texts anew, without what the finished ones left."""
+        rows = sorted(self._row.values(), key=lambda r: int(self._rows[r, BASE]))
+        end = 0
+        for r in rows:  # ascending, so that none is written over before it is moved
+            base, room, length = (
+                int(self._rows[r, BASE]),
+                int(self._room[r]),
+                int(self._rows[r, LENGTH]),
+            )
+            self._text[end : end + length + 1] = self._text[base : base + length + 1].copy()
+            self._rows[r, BASE] = end
+            end += room
+        self._text_end, self._gone = end, 0

@@ -15,6 +15,7 @@ from small_workloads import Rollout, random_rollouts, workload_of
 
 from longtail.policies.components import DRAFTERS
 from longtail.policies.drafters.suffix import Suffix
+from longtail.policies.drafters.suffix_nodes import ALIVE
 from longtail.policies.profile import Profile
 
 SPECS = [
@@ -22,7 +23,7 @@ SPECS = [
     "ngram:k=3,min=2,max=4",
     *(
         f"suffix:scope={scope},window={window},{rest}"
-        for scope in ("problem", "own", "both")
+        for scope in ("problem", "own", "both", "global", "all")
         for window in (0, 1, 2)
         for rest in ("depth=6,factor=1,min_prob=0.1,max=5", "depth=4,factor=2,min_prob=0.4,max=8")
     ),
@@ -35,15 +36,18 @@ def definition(drafter: Any, rollouts: list[Rollout], which: int, g: int) -> lis
     text = rollout.prompt + rollout.output[:g]
     if drafter.name == "ngram":
         return ngram_draft(text, drafter.min, drafter.max, drafter.k)
+    everyone = drafter.scope in ("global", "all")
     past = [
         r.output
         for r in rollouts
-        if r.prompt_id == rollout.prompt_id
+        if (everyone or r.prompt_id == rollout.prompt_id)
         and r.rl_step < rollout.rl_step
         and (drafter.window == 0 or r.rl_step >= rollout.rl_step - drafter.window)
     ]
     options = (drafter.depth, drafter.max, drafter.factor, drafter.min_prob)
-    own = suffix_draft(text, [text], *options) if drafter.scope != "problem" else (0.0, [])
+    own = (0.0, list[int]())
+    if drafter.scope not in ("problem", "global"):
+        own = suffix_draft(text, [text], *options)
     if drafter.scope == "own":
         return own[1]
     problem = suffix_draft(text[1:], past, *options)
@@ -204,6 +208,6 @@ def test_finished_requests_leave_nothing_behind() -> None:
         live.extend([i, "long"], [rng.integers(0, 5, 100, dtype=np.int32), np.array([1], np.int32)])
         live.draft([i, "long"])
         live.finish(i)
-    assert live._forest.size[0] < 20_000
+    assert live._tree.state[ALIVE] < 20_000
     assert live._text_end < 20_000
     live.extend([], [])

@@ -104,6 +104,14 @@ class Server:
         self.fresh = []
         oldest = self.rl_step - self.drafter.window if self.drafter.window else 0
         self.visible = [f for f in self.visible + learnt if f.rl_step >= oldest]
+        for mine in map(self.corpus, self.visible) if self.drafter.keep else ():
+            while sum(len(f.output) for f in mine) > self.drafter.keep:
+                self.visible.remove(mine.pop(0))
+
+    def corpus(self, of: Any) -> list[Finished]:
+        """What is visible to a request or a rollout, the oldest first."""
+        shared = self.drafter.scope in ("global", "all")
+        return [f for f in self.visible if shared or f.prompt_id == of.prompt_id]
 
     def drafts(self) -> dict[str, list[int]]:
         names = list(self.running)
@@ -129,9 +137,9 @@ class Server:
         options = (d.depth, d.max, d.factor, d.min_prob)
         drafts = {}
         for name, mine in self.running.items():
-            past = [f.output for f in self.visible if f.prompt_id == mine.prompt_id]
+            past = [f.output for f in self.corpus(mine)]
             own = (0.0, list[int]())
-            if d.scope != "problem":
+            if d.scope not in ("problem", "global"):
                 own = suffix_draft(mine.text, [mine.text], *options)
             problem = (0.0, list[int]())
             if d.scope != "own":
@@ -153,19 +161,27 @@ MOVES = [
 ]
 
 
-@pytest.mark.parametrize("scope", ["problem", "own", "both"])
-@settings(max_examples=200, deadline=None)
+@pytest.mark.parametrize("scope", ["problem", "own", "both", "global", "all"])
+@settings(max_examples=150, deadline=None)
 @given(
     moves=st.lists(st.sampled_from(MOVES), min_size=3, max_size=40),
     window=st.integers(0, 3),
+    keep=st.sampled_from([0, 0, 12, 40]),
     options=st.sampled_from(OPTIONS),
     seed=st.integers(0, 1 << 30),
     alphabet=st.integers(2, 4),
 )
 def test_running_across_steps(
-    scope: str, moves: list[str], window: int, options: dict[str, Any], seed: int, alphabet: int
+    scope: str,
+    moves: list[str],
+    window: int,
+    keep: int,
+    options: dict[str, Any],
+    seed: int,
+    alphabet: int,
 ) -> None:
-    server = Server(Suffix(scope=scope, window=window, **options), random.Random(seed), 9, alphabet)
+    drafter = Suffix(scope=scope, window=window, keep=keep, **options)
+    server = Server(drafter, random.Random(seed), 9, alphabet)
     for move in ["begin", "extend", *moves, "start_step", "extend"]:
         getattr(server, move)()
         drafts = server.drafts()
@@ -333,12 +349,12 @@ def test_every_drafter_has_the_live_face(name: str) -> None:
 
 
 def test_memory_follows_what_a_draft_can_depend_on() -> None:
-    """Outputs are kept for rebuilding only: not without a window, nor for own text."""
-    for spec, kept in (("own", 0), ("both", 0), ("both,window=2", 20)):
+    """Nothing for own text, and what is in the window else."""
+    for spec, kept in (("own", 0), ("both", 50), ("both,window=2", 20), ("all,keep=90", 30)):
         live: Any = DRAFTERS.make(f"suffix:scope={spec}").live()
         for step in range(5):
             live.start_step(step)
             for _ in range(10):
                 live.learn("p", [1, 2, 3])
         live.start_step(5)
-        assert len(live._past) + len(live._new) == kept
+        assert len(live._history._entries) + len(live._new) == kept

@@ -1,0 +1,240 @@
+"""What earlier rollouts wrote, as suffix trees to draft from: one per prompt, or one of all.
+
+Rollouts come and go in order, RL step by RL step: a new one costs about a microsecond a token, and
+one that goes costs what it is long, not what stays. What goes first, where memory or the window
+says so: the oldest RL step, and of one RL step what was added first.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import deque
+from collections.abc import Hashable
+from dataclasses import dataclass
+from pathlib import Path
+from zipfile import BadZipFile
+
+import numpy as np
+
+from ...traces.schema import TraceError
+from ..compiled import jit
+from .suffix_nodes import ALIVE, Tree, new_root, new_tree, reserve
+from .suffix_tree import append, finish, free_tree, remove, unlink
+
+VERSION = 1
+SPARSE = 4  # times the tokens that are left, before the text is written anew
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One rollout in the history."""
+
+    rl_step: int
+    corpus: Hashable
+    begin: int  # position of its first token
+    length: int
+    weight: int  # what each of its occurrences counts
+
+
+@jit()
+def _learn(tree, root, text, ends, mask, position, tokens, depth, weight):
+    """Add a rollout at `position`; the tree, maybe grown."""
+    tip, off = np.zeros(depth + 1, np.int32), np.zeros(depth + 1, np.int32)
+    tip[0] = root
+    tips = 1
+    for i in range(len(tokens)):
+        tree = reserve(tree, 2 * depth)
+        tips = append(
+            tree, root, text, ends, 0, mask, position + i, tip, off, tips, tokens[i], depth, weight
+        )
+    tree = reserve(tree, depth)
+    finish(tree, text, ends, 0, mask, position + len(tokens), tip, off, tips, depth, weight)
+    return tree
+
+
+@jit()
+def _forget(tree, ends, mask, begins, lengths, weights):
+    """Take rollouts out, the oldest first."""
+    touched, starts = np.empty((2, tree.state[ALIVE]), np.int32)
+    count = 0
+    for i in range(len(begins)):
+        count = remove(
+            tree, ends, 0, mask, begins[i], begins[i] + lengths[i], weights[i], touched, starts,
+            count,
+        )  # fmt: skip
+    unlink(tree, touched, starts, count)
+
+
+class SuffixHistory:
+    """Suffix trees of rollouts by corpus (a prompt, say), `depth` tokens deep.
+
+    window: RL steps that are kept, 0: all; keep: tokens of a corpus that are kept, 0: all.
+    `tree`, `text` and `mask` are what `follow` and `draft` (suffix_tree.py) take.
+    """
+
+    def __init__(self, depth: int, window: int = 0, keep: int = 0, begin: int = 0) -> None:
+        self.depth, self.window, self.keep = depth, window, keep
+        self._clear(begin)
+
+    def _clear(self, begin: int) -> None:
+        self.tree: Tree = new_tree(1 << 10)
+        self.text = np.empty(1 << 12, np.int32)
+        self._ends = np.empty(1 << 12, np.int32)
+        self._end = begin  # position of the next rollout
+        self._entries: deque[Entry] = deque()
+        self._roots: dict[Hashable, int] = {}
+        self._tokens: dict[Hashable, int] = {}  # of each corpus
+
+    @property
+    def mask(self) -> int:
+        """Of positions: the text is a ring."""
+        return len(self.text) - 1
+
+    @property
+    def tokens(self) -> int:
+        """How many tokens are in it."""
+        return sum(self._tokens.values())
+
+    @property
+    def nbytes(self) -> int:
+        """Memory of its arrays."""
+        return sum(a.nbytes for a in (*self.tree, self.text, self._ends))
+
+    def root(self, corpus: Hashable) -> int:
+        """Where a corpus begins; -1: nothing is known of it."""
+        return self._roots.get(corpus, -1)
+
+    def add(self, rl_step: int, corpus: Hashable, tokens: np.ndarray, weight: int = 1) -> None:
+        """A rollout of RL step `rl_step`, never of a lower one than before."""
+        if not len(tokens):
+            return
+        self._make_room(len(tokens) + 2)
+        if corpus not in self._roots:
+            self.tree = reserve(self.tree, 1)
+            self._roots[corpus], self._tokens[corpus] = new_root(self.tree), 0
+        self.tree = _learn(
+            self.tree,
+            self._roots[corpus],
+            self.text,
+            self._ends,
+            self.mask,
+            self._end,
+            tokens,
+            self.depth,
+            weight,
+        )
+        self._entries.append(Entry(rl_step, corpus, self._end, len(tokens), weight))
+        self._end += len(tokens) + 1  # the END that append() left
+        self._tokens[corpus] += len(tokens)
+
+    def trim(self, rl_step: int) -> bool:
+        """Drop what is not to be seen in RL step `rl_step`; whether anything was."""
+        gone, left = [], dict(self._tokens)
+        kept: deque[Entry] = deque()
+        while self._entries:
+            entry = self._entries[0]
+            old = self.window and entry.rl_step < rl_step - self.window
+            if not old and not self.keep:
+                break
+            if old or left[entry.corpus] > self.keep > 0:
+                gone.append(entry)
+                left[entry.corpus] -= entry.length
+            else:
+                kept.append(entry)
+            self._entries.popleft()
+        self._entries.extendleft(reversed(kept))
+        if not gone:
+            return False
+        columns = [(e.begin, e.length, e.weight) for e in gone]
+        _forget(self.tree, self._ends, self.mask, *np.array(columns, np.int64).T.copy())
+        self._tokens = left
+        for corpus in {e.corpus for e in gone}:
+            if not left[corpus]:
+                free_tree(self.tree, self._roots.pop(corpus))
+                del left[corpus]
+        return True
+
+    def _make_room(self, more: int) -> None:
+        """Let `more` tokens fit behind the last one."""
+        begin = self._entries[0].begin if self._entries else self._end
+        if self._end + more - begin <= len(self.text):
+            return
+        if self._end + more - begin > SPARSE * (self.tokens + more):
+            self._rewrite()  # of a few corpora, something old is left
+            return self._make_room(more)
+        size = len(self.text)
+        while size < self._end + more - begin:
+            size *= 2
+        positions = np.arange(begin, self._end + 1)
+        for name in ("text", "_ends"):
+            old = getattr(self, name)
+            new = np.empty(size, np.int32)
+            new[positions & (size - 1)] = old[positions & self.mask]
+            setattr(self, name, new)
+
+    def _rewrite(self) -> None:
+        """Begin again with what is left."""
+        entries = [(e, self.text_of(e)) for e in self._entries]
+        self._clear(0)
+        for entry, tokens in entries:
+            self.add(entry.rl_step, entry.corpus, tokens, entry.weight)
+
+    def text_of(self, entry: Entry) -> np.ndarray:
+        """int32[length]: an entry's tokens."""
+        return self.text[np.arange(entry.begin, entry.begin + entry.length) & self.mask]
+
+    def save(self, path: Path) -> None:
+        """Write its rollouts, whole or not at all; `load` indexes them again.
+
+        Raises TraceError where that cannot be, ValueError for a corpus that is no text or integer.
+        """
+        corpora = list(self._roots)
+        other = [c for c in corpora if not isinstance(c, str | int)]
+        if other:
+            raise ValueError(f"a corpus named {other[0]!r} cannot be stored")
+        about = {
+            "longtail_suffix_history": VERSION,
+            "depth": self.depth,
+            "window": self.window,
+            "keep": self.keep,
+            "corpora": corpora,
+        }
+        number = {corpus: i for i, corpus in enumerate(corpora)}
+        entries = [(e.rl_step, number[e.corpus], e.length, e.weight) for e in self._entries]
+        texts = [self.text_of(entry) for entry in self._entries]
+        hidden = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+        try:
+            with hidden.open("wb") as file:
+                np.savez(
+                    file,
+                    about=np.array(json.dumps(about)),
+                    entries=np.array(entries, np.int64).reshape(-1, 4),
+                    tokens=np.concatenate([*texts, np.empty(0, np.int32)]),
+                )
+            hidden.replace(path)
+        except OSError as error:
+            raise TraceError(
+                f"cannot be written ({error.strerror})", file=path, remedy="choose another file"
+            ) from None
+        finally:
+            hidden.unlink(missing_ok=True)
+
+    @classmethod
+    def load(cls, path: Path) -> SuffixHistory:
+        """What `save` wrote. Raises TraceError for anything else."""
+        try:
+            with np.load(path, allow_pickle=False) as stored:
+                about = json.loads(str(stored["about"]))
+                entries, tokens = stored["entries"].tolist(), stored["tokens"]
+            if about["longtail_suffix_history"] != VERSION:
+                raise ValueError("another version")
+            made = cls(about["depth"], about["window"], about["keep"])
+            texts = np.split(tokens, np.cumsum([length for _, _, length, _ in entries]))
+            for (rl_step, which, _, weight), text in zip(entries, texts[:-1], strict=True):
+                made.add(rl_step, about["corpora"][which], text, weight)
+        except (OSError, EOFError, LookupError, ValueError, TypeError, BadZipFile) as error:
+            raise TraceError(
+                f"no stored history ({error})", file=path, remedy="index the rollouts again"
+            ) from None
+        return made

@@ -1,0 +1,192 @@
+"""The index of earlier rollouts beside arctic-inference's suffix tree, by size, in one run.
+
+The text is the bundled sample's; where more is wanted, copies of it in which all tokens have other
+ids. `python -m tests.bench.index TRACE` takes another trace.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+
+import longtail
+from longtail.policies.drafters.suffix_history import SuffixHistory
+from longtail.policies.drafters.suffix_live import HISTORY, OWN, LiveSuffix
+from longtail.traces import find_trace
+
+DEPTH, LONGEST, FACTOR, MIN_PROB = 24, 16, 1.0, 0.1
+SIZES = (100_000, 1_000_000, 10_000_000)
+ASKED, POSITIONS, BATCH = 64, 400, 32  # rollouts that are drafted for, tokens of each, at a time
+DROPPED = 0.02  # of the rollouts
+
+
+def main(trace: str = "sample") -> None:
+    """Print microseconds and bytes per token at each size, and the ratio to arctic-inference."""
+    texts, asked = read(trace)
+    try:
+        from arctic_inference.suffix_decoding._C import SuffixTree
+    except ImportError:
+        SuffixTree = None
+        print("arctic-inference is not installed: no rival in this run")
+    print(
+        f"\n{'index of ' + trace:22} {'tokens':>10} {'us/token added':>15} {'us/draft':>9} "
+        f"{'bytes/token':>12} {'us/token dropped':>17} {'drafted':>9} {'accepted':>9}"
+    )
+    ours(texts[:3], asked[:2], quiet=True)  # compiles
+    for size in SIZES:
+        some = grown(texts, size)
+        mine = ours(some, asked)
+        if SuffixTree is not None:
+            rival = arctic(SuffixTree, some, asked)
+            ratios = [f"{b / a:.1f}x" for a, b in zip(mine, rival, strict=True)]
+            print(f"{'':33} {ratios[0]:>15} {ratios[1]:>9} {ratios[2]:>12} {ratios[3]:>17}")
+    own(asked, SuffixTree)
+
+
+def read(name: str) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """Rollouts of all RL steps but the last in trace order, and some of the last one."""
+    trace = longtail.read_trace(str(find_trace(name)))
+    lengths, tokens = trace.lengths(None), trace.tokens(None)
+    last = lengths.rl_step == trace.rl_steps[-1]
+    rows = np.flatnonzero(~last)
+    later = np.random.default_rng(0).permutation(np.flatnonzero(last))[:ASKED]
+    return [tokens.output(i) for i in rows], [tokens.output(i)[:POSITIONS] for i in later]
+
+
+def grown(texts: Sequence[np.ndarray], size: int) -> list[np.ndarray]:
+    """The latest rollouts, `size` tokens of them; copies with other ids before them if need be."""
+    width = 1 + max(int(text.max()) for text in texts)
+    some: list[np.ndarray] = []
+    total = 0
+    while total < size:
+        shift = 0 if total == 0 else width * (1 + total // size + len(some) // len(texts))
+        for text in reversed(texts):
+            some.append((text + shift).astype(np.int32))
+            total += len(text)
+            if total >= size:
+                break
+    return some[::-1]
+
+
+def show(name: str, tokens: int, figures: Sequence[float], drafted: int, accepted: int) -> None:
+    """One line."""
+    added, draft, size, dropped = figures
+    print(
+        f"{name:22} {tokens:10,} {added:15.2f} {draft:9.2f} {size:12.1f} {dropped:17.3f} "
+        f"{drafted:9,} {accepted:9,}"
+    )
+
+
+def ours(
+    texts: Sequence[np.ndarray], asked: Sequence[np.ndarray], quiet: bool = False
+) -> tuple[float, ...]:
+    """One corpus of all rollouts, `BATCH` requests a call; each rollout an RL step of its own."""
+    history = SuffixHistory(DEPTH, window=len(texts) + 1)
+    tokens = sum(map(len, texts))
+    began = time.perf_counter()
+    for step, text in enumerate(texts):
+        history.add(step, "", text)
+    added = time.perf_counter() - began
+    size = history.nbytes / tokens
+    live = LiveSuffix(history, HISTORY, True, LONGEST, FACTOR, MIN_PROB)
+    live.start_step(len(texts))
+    draft_s, drafts, drafted, accepted = 0.0, 0, 0, 0
+    for first in range(0, len(asked), BATCH):
+        group = range(first, min(first + BATCH, len(asked)))
+        for i in group:
+            live.begin(i, "", asked[i][:DEPTH])
+        for g in range(DEPTH, POSITIONS):
+            now = [i for i in group if len(asked[i]) > g]
+            began = time.perf_counter()
+            answers = live.draft(now)
+            draft_s += time.perf_counter() - began
+            for i, answer in zip(now, answers, strict=True):
+                drafted, accepted = drafted + len(answer), accepted + matching(answer, asked[i], g)
+            drafts += len(now)
+            live.extend(now, [asked[i][g : g + 1] for i in now])
+    gone = max(1, int(DROPPED * len(texts)))
+    began = time.perf_counter()
+    history.trim(len(texts) + 1 + gone)
+    dropped = (time.perf_counter() - began) / sum(map(len, texts[:gone]))
+    figures = (1e6 * added / tokens, 1e6 * draft_s / drafts, size, 1e6 * dropped)
+    if not quiet:
+        show("longtail", tokens, figures, drafted, accepted)
+    return figures
+
+
+def arctic(
+    tree_class: Any, texts: Sequence[np.ndarray], asked: Sequence[np.ndarray]
+) -> tuple[float, ...]:
+    """Its tree itself, without the Python around it."""
+    tree = tree_class(DEPTH)
+    tokens = sum(map(len, texts))
+    began = time.perf_counter()
+    for i, text in enumerate(texts):
+        tree.extend_ndarray(i, text)
+    added = time.perf_counter() - began
+    size = tree.estimate_memory() / tokens
+    draft_s, drafts, drafted, accepted = 0.0, 0, 0, 0
+    for text in asked:
+        for g in range(DEPTH, len(text)):
+            # As ours: matches of up to DEPTH - 1 tokens, none of which begins with the first of all
+            context = np.ascontiguousarray(text[max(1, g - DEPTH + 1) : g])
+            began = time.perf_counter()
+            draft = tree.speculate_ndarray(context, LONGEST, FACTOR, 0.0, MIN_PROB, False)
+            draft_s += time.perf_counter() - began
+            answer = np.array(draft.token_ids, np.int32)
+            drafts, drafted = drafts + 1, drafted + len(answer)
+            accepted += matching(answer, text, g)
+    gone = max(1, int(DROPPED * len(texts)))
+    began = time.perf_counter()
+    for i in range(gone):
+        tree.remove(i)
+    dropped = (time.perf_counter() - began) / sum(map(len, texts[:gone]))
+    figures = (1e6 * added / tokens, 1e6 * draft_s / drafts, size, 1e6 * dropped)
+    show("arctic-inference", tokens, figures, drafted, accepted)
+    return figures
+
+
+def matching(draft: np.ndarray, text: np.ndarray, g: int) -> int:
+    """How many tokens of a draft at position g are the rollout's."""
+    rest = text[g : g + len(draft)]
+    wrong = np.flatnonzero(draft[: len(rest)] != rest)
+    return int(wrong[0]) if len(wrong) else len(rest)
+
+
+def own(asked: Sequence[np.ndarray], tree_class: Any) -> None:
+    """A request's own text, one token a forward: what the index costs while it is decoded."""
+    for batch in (1, BATCH):
+        live = LiveSuffix(SuffixHistory(DEPTH), OWN, True, LONGEST, FACTOR, MIN_PROB)
+        took, tokens = 0.0, 0
+        for first in range(0, len(asked), batch):
+            group = range(first, min(first + batch, len(asked)))
+            for i in group:
+                live.begin(i, "", [])
+            for a, b in pairwise(range(POSITIONS)):
+                now = [i for i in group if len(asked[i]) > a]
+                new = [asked[i][a:b] for i in now]
+                began = time.perf_counter()
+                live.extend(now, new)
+                took += time.perf_counter() - began
+                tokens += len(now)
+        print(f"{f'longtail, own text, {batch} a call':33} {1e6 * took / tokens:15.2f}")
+    if tree_class is not None:
+        took, tokens = 0.0, 0
+        for text in asked:
+            tree = tree_class(DEPTH)
+            for g in range(len(text)):
+                new = text[g : g + 1]
+                began = time.perf_counter()
+                tree.extend_ndarray(0, new)
+                took += time.perf_counter() - began
+                tokens += 1
+        print(f"{'arctic-inference, own text':33} {1e6 * took / tokens:15.2f}")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
