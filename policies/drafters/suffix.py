@@ -16,8 +16,8 @@ from .live import LiveDrafter
 from .suffix_draft import draft, follow
 from .suffix_history import SuffixHistory
 from .suffix_live import HISTORY, OWN, LiveSuffix
-from .suffix_nodes import ALIVE, clear, new_root, new_tree, reserve
-from .suffix_tree import append, finish, remove, unlink
+from .suffix_nodes import clear, is_full, new_root, new_tree, reserve
+from .suffix_tree import add_text, append, drop_texts
 
 
 @dataclass(frozen=True)
@@ -143,16 +143,16 @@ def _profile_problem(
         longest = max(longest, size)
         total += offsets[row + 1] - offsets[row] + 1
     history, own = new_tree(1024), new_tree(1024)
-    history_root = new_root(history)
+    root = new_root(history)
     text = np.empty(total + 2 if scope & HISTORY else 2, np.int32)
     own_text = np.empty(longest + 2, np.int32)
+    ends, nowhere = np.empty_like(text), np.empty(0, np.int32)
     text_end, left = 0, 0  # tokens of text, and of the history
     first_learnt, learnt = 0, 0  # rows[first_learnt:learnt] are in the history
-    ends, nowhere = np.empty_like(text), np.empty(0, np.int32)
-    begins = np.empty(len(rows), np.int64)  # of the learnt rows' texts
+    begins, sizes = np.empty(len(rows), np.int64), np.empty(len(rows), np.int64)  # of their texts
+    ones = np.ones(len(rows), np.int64)
     tip, off = np.zeros(depth + 1, np.int32), np.zeros(depth + 1, np.int32)
     own_tip, own_off = np.zeros(depth + 1, np.int32), np.zeros(depth + 1, np.int32)
-    match, match_off = np.zeros(depth + 1, np.int32), np.zeros(depth + 1, np.int32)
     tokens, probs = np.empty((2, limit), np.int32), np.empty((2, limit), np.float32)
     spare_tokens, spare_probs = np.empty((2, limit), np.int32), np.empty((2, limit), np.float32)
 
@@ -160,100 +160,58 @@ def _profile_problem(
         row = rows[index]
         if scope & HISTORY and (index == 0 or rl_step[row] != rl_step[rows[index - 1]]):
             while learnt < index:
-                begin, length = (
-                    offsets[rows[learnt]],
-                    offsets[rows[learnt] + 1] - offsets[rows[learnt]],
-                )
-                tips, tip[0] = 1, history_root
-                begins[learnt] = text_end
-                for i in range(length):
-                    history = reserve(history, 2 * depth)
-                    tips = append(
-                        history, history_root, text, ends, 0, -1, text_end + i, tip, off, tips,
-                        output_tokens[begin + i], depth, 1,
-                    )  # fmt: skip
-                history = reserve(history, depth)
-                text_end += length
-                finish(history, text, ends, 0, -1, text_end, tip, off, tips, depth, 1)
-                text_end += 1  # the END that append() left
+                output = output_tokens[offsets[rows[learnt]] : offsets[rows[learnt] + 1]]
+                history = add_text(history, root, text, ends, -1, text_end, output, depth, 1)
+                begins[learnt], sizes[learnt] = text_end, len(output)
+                text_end += len(output) + 1  # the END that append() left
+                left += len(output)
                 learnt += 1
-                left += length
             first = first_learnt
             while first < learnt and (
                 (window > 0 and rl_step[rows[first]] < rl_step[row] - window) or left > keep > 0
             ):
-                left -= offsets[rows[first] + 1] - offsets[rows[first]]
+                left -= sizes[first]
                 first += 1
-            if first > first_learnt:  # the window slid
-                touched, starts = np.empty((2, history.state[ALIVE]), np.int32)
-                count = 0
-                for i in range(first_learnt, first):
-                    end = begins[i] + offsets[rows[i] + 1] - offsets[rows[i]]
-                    count = remove(history, ends, 0, -1, begins[i], end, 1, touched, starts, count)
-                unlink(history, touched, starts, count)
+            if first > first_learnt:
+                gone = slice(first_learnt, first)
+                drop_texts(history, ends, -1, begins[gone], sizes[gone], ones[gone])
                 first_learnt = first
 
         begin, length = offsets[row], offsets[row + 1] - offsets[row]
-        own_length, own_tips, matches = 0, 1, 1
+        prompt = prompt_tokens[prompt_offsets[prompt_of[row]] : prompt_offsets[prompt_of[row] + 1]]
+        own_tips, tips = 1, 1
         if scope & OWN:
             clear(own)
-            own_root = new_root(own)
-            own_tip[0], own_off[0] = own_root, 0
-            prompt = prompt_of[row]
-            for i in range(prompt_offsets[prompt], prompt_offsets[prompt + 1]):
-                own = reserve(own, 2 * depth)
+            own_tip[0] = new_root(own)
+        for i in range(len(prompt) + length - 1):
+            token = prompt[i] if i < len(prompt) else output_tokens[begin + i - len(prompt)]
+            if scope & OWN:
+                if is_full(own, 2 * depth):
+                    own = reserve(own, 2 * depth)
                 own_tips = append(
-                    own, 0, own_text, nowhere, 0, -1, own_length, own_tip, own_off, own_tips,
-                    prompt_tokens[i], depth, 1,
-                )  # fmt: skip
-                own_length += 1
-        match[0], match_off[0] = history_root, 0
-        if scope & HISTORY:  # the context is prompt and output, all but its first token
-            prompt = prompt_of[row]
-            last = prompt_offsets[prompt + 1]
-            for i in range(max(prompt_offsets[prompt] + 1, last - depth + 1), last):
-                matches = follow(
-                    history, history_root, text, 0, -1, match, match_off, matches,
-                    prompt_tokens[i], depth,
-                )  # fmt: skip
-        for g in range(1, length):
-            token = output_tokens[begin + g - 1]
+                    own, 0, own_text, nowhere, 0, -1, i, own_tip, own_off, own_tips, token, depth, 1
+                )
+            if scope & HISTORY and i > max(0, len(prompt) - depth):
+                # The context is prompt and output, all but its first token.
+                tips = follow(history, root, text, 0, -1, tip, off, tips, token, depth)
+            if i < len(prompt):
+                continue
             picked, size, score = 0, 0, np.float32(0.0)
             if scope & HISTORY:
-                matches = follow(
-                    history, history_root, text, 0, -1, match, match_off, matches, token, depth
-                )
                 picked, size, score = draft(
-                    history, text, 0, -1, match, match_off, matches, False, depth, limit, factor,
+                    history, text, 0, -1, tip, off, tips, False, depth, limit, factor,
                     min_prob, tokens, probs,
                 )  # fmt: skip
             if scope & OWN:
-                own = reserve(own, 2 * depth)
-                own_tips = append(
-                    own,
-                    0,
-                    own_text,
-                    nowhere,
-                    0,
-                    -1,
-                    own_length,
-                    own_tip,
-                    own_off,
-                    own_tips,
-                    token,
-                    depth,
-                    1,
-                )
-                own_length += 1
                 own_picked, own_size, own_score = draft(
                     own, own_text, 0, -1, own_tip, own_off, own_tips, True, depth, limit, factor,
                     min_prob, spare_tokens, spare_probs,
                 )  # fmt: skip
                 if own_score >= score:
                     picked, size = own_picked, own_size
-                    for i in range(size):
-                        tokens[picked, i] = spare_tokens[own_picked, i]
-            good = 0
+                    for k in range(size):
+                        tokens[picked, k] = spare_tokens[own_picked, k]
+            g, good = i + 1 - len(prompt), 0
             while (
                 good < size
                 and g + good < length

@@ -18,9 +18,8 @@ from zipfile import BadZipFile
 import numpy as np
 
 from ...traces.schema import TraceError
-from ..compiled import jit
-from .suffix_nodes import ALIVE, Tree, new_root, new_tree, reserve
-from .suffix_tree import append, finish, free_tree, remove, unlink
+from .suffix_nodes import Tree, new_root, new_tree, reserve
+from .suffix_tree import add_text, drop_texts, free_tree
 
 VERSION = 1
 SPARSE = 4  # times the tokens that are left, before the text is written anew
@@ -35,35 +34,6 @@ class Entry:
     begin: int  # position of its first token
     length: int
     weight: int  # what each of its occurrences counts
-
-
-@jit()
-def _learn(tree, root, text, ends, mask, position, tokens, depth, weight):
-    """Add a rollout at `position`; the tree, maybe grown."""
-    tip, off = np.zeros(depth + 1, np.int32), np.zeros(depth + 1, np.int32)
-    tip[0] = root
-    tips = 1
-    for i in range(len(tokens)):
-        tree = reserve(tree, 2 * depth)
-        tips = append(
-            tree, root, text, ends, 0, mask, position + i, tip, off, tips, tokens[i], depth, weight
-        )
-    tree = reserve(tree, depth)
-    finish(tree, text, ends, 0, mask, position + len(tokens), tip, off, tips, depth, weight)
-    return tree
-
-
-@jit()
-def _forget(tree, ends, mask, begins, lengths, weights):
-    """Take rollouts out, the oldest first."""
-    touched, starts = np.empty((2, tree.state[ALIVE]), np.int32)
-    count = 0
-    for i in range(len(begins)):
-        count = remove(
-            tree, ends, 0, mask, begins[i], begins[i] + lengths[i], weights[i], touched, starts,
-            count,
-        )  # fmt: skip
-    unlink(tree, touched, starts, count)
 
 
 class SuffixHistory:
@@ -113,7 +83,7 @@ class SuffixHistory:
         if corpus not in self._roots:
             self.tree = reserve(self.tree, 1)
             self._roots[corpus], self._tokens[corpus] = new_root(self.tree), 0
-        self.tree = _learn(
+        self.tree = add_text(
             self.tree,
             self._roots[corpus],
             self.text,
@@ -147,7 +117,7 @@ class SuffixHistory:
         if not gone:
             return False
         columns = [(e.begin, e.length, e.weight) for e in gone]
-        _forget(self.tree, self._ends, self.mask, *np.array(columns, np.int64).T.copy())
+        drop_texts(self.tree, self._ends, self.mask, *np.array(columns, np.int64).T.copy())
         self._tokens = left
         for corpus in {e.corpus for e in gone}:
             if not left[corpus]:

@@ -17,7 +17,7 @@ from ..compiled import jit
 from .live import Ints
 from .suffix_draft import draft, follow
 from .suffix_history import SuffixHistory
-from .suffix_nodes import Tree, new_root, new_tree, reserve
+from .suffix_nodes import ALIVE, TAKEN, Tree, new_root, new_tree, reserve
 from .suffix_tree import append, free_tree
 
 HISTORY, OWN = 1, 2  # where to look
@@ -179,7 +179,7 @@ class LiveSuffix:
         self._row[request] = r
         self._who[request] = (self._began, self._corpus(prompt_id), len(text))
         self._began += 1
-        self._tree = reserve(self._tree, 1)
+        self._reserve(1)
         root = new_root(self._tree)
         self._rows[r] = (0, 0, root, 1, -1, 1)
         self._places[r, TIP, 0], self._places[r, OFF, 0] = root, 0
@@ -220,7 +220,7 @@ class LiveSuffix:
         for j in np.flatnonzero(self._rows[which, LENGTH] + sizes + 2 > self._room[which]):
             self._make_room(int(which[j]), int(sizes[j]))
         if self._scope & OWN:
-            self._tree = reserve(self._tree, 2 * self._depth * len(flat))
+            self._reserve(2 * self._depth * len(flat))
         past = self._history
         _extend(
             self._rows,
@@ -236,6 +236,13 @@ class LiveSuffix:
             past.mask,
             *past.tree,
         )
+
+    def _reserve(self, nodes: int) -> None:
+        """Let `nodes` more nodes fit. Asked here, since the call costs more than a forward."""
+        alive, taken = self._tree.state[[ALIVE, TAKEN]].tolist()
+        size = len(self._tree.table)
+        if alive + nodes > len(self._tree.node) or taken + nodes > size - size // 4:
+            self._tree = reserve(self._tree, nodes)
 
     def _make_room(self, r: int, more: int) -> None:
         """Give row r a text region for `more` tokens more, moving its text to the end."""

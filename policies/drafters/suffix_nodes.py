@@ -40,6 +40,15 @@ def new_tree(nodes):
     )
 
 
+@jit(inner=True)
+def is_full(tree, nodes):
+    """Whether `reserve` is needed for so many nodes more."""
+    size = len(tree.table)
+    return tree.state[ALIVE] + nodes > len(tree.node) or tree.state[TAKEN] + nodes > size - (
+        size >> 2
+    )
+
+
 @jit()
 def reserve(tree, nodes):
     """The tree, grown if needed, so that `nodes` more nodes fit."""

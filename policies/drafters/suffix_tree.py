@@ -27,6 +27,7 @@ import numpy as np
 
 from ..compiled import jit
 from .suffix_nodes import (
+    ALIVE,
     COUNT,
     END,
     HEAD,
@@ -42,9 +43,11 @@ from .suffix_nodes import (
     enter,
     find_child,
     free_node,
+    is_full,
     lead,
     link,
     new_node,
+    reserve,
     slot,
     unsettled,
 )
@@ -118,8 +121,8 @@ def append(tree, root, text, ends, base, mask, position, tip, off, tips, token, 
     tip, off: int32[>= depth + 1]; entry j < `tips` is where the last j tokens end: so many tokens
     into the edge of a node (entry 0: the root and 0; begin a text with tips = 1). Longer suffixes
     occurred nowhere else. ends: int32[len(text)], the node that the string from each position on
-    ends in, for remove(); of length 0 where nothing will be. Returns the new `tips`. Room for
-    2 * depth nodes must be reserved, and for two more tokens of text.
+    ends in, for drop_texts(); of length 0 where nothing will be dropped. Returns the new `tips`.
+    Room for 2 * depth nodes must be reserved, and for two more tokens of text.
     """
     text[(base + position) & mask] = token
     text[(base + position + 1) & mask] = END
@@ -190,16 +193,46 @@ def finish(tree, text, ends, base, mask, end, tip, off, tips, depth, weight):
 
 
 @jit()
-def remove(tree, ends, base, mask, begin, end, weight, touched, starts, count):
+def add_text(tree, root, text, ends, mask, position, tokens, depth, weight):
+    """Append a whole text that begins at `position`, and finish it; the tree, maybe grown."""
+    tip, off, tips = np.zeros(depth + 1, np.int32), np.zeros(depth + 1, np.int32), 1
+    tip[0] = root
+    for i in range(len(tokens)):
+        if is_full(tree, 2 * depth):
+            tree = reserve(tree, 2 * depth)
+        tips = append(
+            tree, root, text, ends, 0, mask, position + i, tip, off, tips, tokens[i], depth, weight
+        )
+    tree = reserve(tree, depth)
+    finish(tree, text, ends, 0, mask, position + len(tokens), tip, off, tips, depth, weight)
+    return tree
+
+
+@jit()
+def drop_texts(tree, ends, mask, begins, lengths, weights):
+    """Take texts out of their trees: no older ones may be left in them. Costs what they are long,
+    whatever stays.
+    """
+    touched, starts = np.empty((2, tree.state[ALIVE]), np.int32)
+    count = 0
+    for i in range(len(begins)):
+        count = _remove(
+            tree, ends, mask, begins[i], begins[i] + lengths[i], weights[i], touched, starts, count
+        )
+    _unlink(tree, touched, starts, count)
+
+
+@jit(inner=True)
+def _remove(tree, ends, mask, begin, end, weight, touched, starts, count):
     """Take the occurrences that begin from `begin` to `end` out of the trees: no older ones may be
-    left. Call it for all texts that go, then unlink().
+    left. Call it for all texts that go, then _unlink().
 
     touched, starts: int32[nodes alive]: nodes and their START, in whose place the occurrences are
     summed up; every node stands behind its parent. Returns how many there are, `count` at first.
     """
     node = tree.node
     for position in range(begin, end):
-        v = ends[(base + position) & mask]
+        v = ends[position & mask]
         first = count
         u = v
         while u != NONE and node[u, LEN] < TOUCHED:
@@ -218,9 +251,9 @@ def remove(tree, ends, base, mask, begin, end, weight, touched, starts, count):
     return count
 
 
-@jit()
-def unlink(tree, touched, starts, count):
-    """Finish remove(): add up what each node lost, and free those that occur no more."""
+@jit(inner=True)
+def _unlink(tree, touched, starts, count):
+    """Finish _remove(): add up what each node lost, and free those that occur no more."""
     node = tree.node
     for i in range(count - 1, -1, -1):
         v = touched[i]

@@ -1,8 +1,9 @@
 """`make bench`: every performance claim, each beside a floor or a rival in one run."""
 
-from . import drafter, live, loop, memory
+from . import drafter, index, live, loop, memory
 
 loop.main()
 drafter.main()
+index.main()
 memory.main()
 live.main()

@@ -203,13 +203,12 @@ def test_trees_are_freed() -> None:
         root = new_root(tree)
         roots.append(root)
         tip, off, tips = np.zeros(9, np.int32), np.zeros(9, np.int32), 1
-        text = np.empty(502, np.int32)
         tip[0] = root
+        text = np.empty(502, np.int32)
         for i in range(500):
             tree = reserve(tree, 16)
-            tips = append(
-                tree, root, text, nowhere, 0, -1, i, tip, off, tips, rng.integers(0, 4), 8, 1
-            )
+            token = rng.integers(0, 4)
+            tips = append(tree, root, text, nowhere, 0, -1, i, tip, off, tips, token, 8, 1)
     alive = int(tree.state[ALIVE])
     free_tree(tree, roots[2])
     assert tree.state[ALIVE] < alive
