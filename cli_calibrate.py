@@ -149,26 +149,18 @@ def _run_live(
     engine: tuple[str, ...],
     repeats: int,
 ) -> Path:
-    """Replays of each policy, in turns, so that a slow hour of the machine meets them all."""
+    """Replays of each policy into `folder`."""
     from .cli_live import need_vllm
-    from .engine.job import Job, Replay, run_jobs
-    from .engine.policies import parse_engine, parse_policy
+    from .engine.job import Replay, run_jobs
+    from .engine.policies import parse_engine
+    from .engine.suite import in_turns
     from .traces.sample import find_trace
 
     need_vllm()
     if not policy:
         raise click.UsageError("name the policies to run, with --policy")
-    named = [parse_policy(text) for text in policy]
-    if all(p.name != "none" for p in named):
-        named.insert(0, parse_policy("none"))
     work = Replay(str(find_trace(trace).absolute()), rl_steps)
-    options = parse_engine(engine)
-    for repeat in range(repeats):
-        shift = repeat % len(named)
-        jobs = [
-            Job(f"{p.name}-{repeat}", work, model, p.policy, {**options, **p.engine})
-            for p in named[shift:] + named[:shift]
-        ]
+    for jobs in in_turns(work, model, policy, parse_engine(engine), repeats):
         run_jobs(jobs, folder, say=lambda line: click.echo(line, err=True))
     return folder
 

@@ -8,7 +8,7 @@ is not lost; every job's folder is whole or absent. The same suite at toy size r
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -67,6 +67,31 @@ SUITES = {
         engine={"max_num_seqs": 8, "max_num_batched_tokens": 512},
     ),
 }
+
+
+def in_turns(
+    work: Replay,
+    model: str,
+    policies: Sequence[str],
+    engine: Mapping[str, object],
+    repeats: int,
+) -> list[list[Job]]:
+    """Replays under each policy, and under no speculation beside them: `repeats` times all of them,
+    each time beginning with another one, so that a slow hour of the machine meets them all.
+    """
+    named = [parse_policy(text) for text in policies]
+    if all(p.name != "none" for p in named):
+        named.insert(0, parse_policy("none"))
+    rounds = []
+    for repeat in range(repeats):
+        shift = repeat % len(named)
+        rounds.append(
+            [
+                Job(f"{p.name}-{repeat}", work, model, p.policy, {**engine, **p.engine})
+                for p in named[shift:] + named[:shift]
+            ]
+        )
+    return rounds
 
 
 def suite_jobs(suite: Suite, traces: Sequence[Path], folder: Path) -> list[Job]:

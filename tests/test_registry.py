@@ -48,7 +48,7 @@ def test_options_are_converted() -> None:
         ("suffix:depth=two", "not an integer"),
         ("suffix:depth=1.5", "not an integer"),
         ("suffix:depth=1", "at least 2"),
-        ("suffix:scope=all", "not one of problem, own, both"),
+        ("suffix:scope=some", "not one of problem, own, both, global, all"),
         ("suffix:min_prob=nan", "not a number"),
         ("ngram:min=6,max=3", "min=6 is above max=3"),
     ],
