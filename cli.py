@@ -269,7 +269,7 @@ def _say_if_compiling(*drafters: str) -> None:
     """Before anything compiled is imported: importing it is what compiles."""
     from .policies.compiled import is_cold
 
-    parts = ["run"] + ["_profile_problem"] * any(d.startswith("suffix") for d in drafters)
+    parts = ["run"] + ["_profile_corpus"] * any(d.startswith(("suffix", "das")) for d in drafters)
     if is_cold(*parts):
         click.echo("Compiling the decode loop and the drafters, once (about 10 s) …", err=True)
 

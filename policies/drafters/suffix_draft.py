@@ -6,7 +6,7 @@ from ..compiled import jit
 from .suffix_nodes import COUNT, END, HEAD, LEN, NONE, START, TOKEN, find_child, settle
 
 
-@jit()
+@jit(inner=True)
 def follow(tree, root, text, base, mask, tip, off, tips, token, depth):
     """Move a context on by one token: where in a tree its suffixes end, as in append().
 
@@ -51,7 +51,7 @@ def _tips_before(tip, off, tips, v, k):
     return count
 
 
-@jit()
+@jit(inner=True)
 def draft(
     tree, text, base, mask, tip, off, tips, live, depth, limit, factor, min_prob, tokens, probs
 ):

@@ -19,6 +19,7 @@ import numpy as np
 
 from ...traces.schema import TraceError
 from .suffix_nodes import Tree, new_root, new_tree, reserve
+from .suffix_rule import SuffixRule, newest, weigh
 from .suffix_tree import add_text, drop_texts, free_tree
 
 VERSION = 1
@@ -37,14 +38,15 @@ class Entry:
 
 
 class SuffixHistory:
-    """Suffix trees of rollouts by corpus (a prompt, say), `depth` tokens deep.
+    """Suffix trees of rollouts by corpus (a prompt, say), as `rule` has them.
 
-    window: RL steps that are kept, 0: all; keep: tokens of a corpus that are kept, 0: all.
-    `tree`, `text` and `mask` are what `follow` and `draft` (suffix_tree.py) take.
+    `tree`, `text` and `mask` are what `follow` and `draft` (suffix_draft.py) take. begin: position
+    of the first text.
     """
 
-    def __init__(self, depth: int, window: int = 0, keep: int = 0, begin: int = 0) -> None:
-        self.depth, self.window, self.keep = depth, window, keep
+    def __init__(self, rule: SuffixRule, begin: int = 0) -> None:
+        self.rule = rule
+        self._newest = -1  # the RL step that counts most, see SuffixRule
         self._clear(begin)
 
     def _clear(self, begin: int) -> None:
@@ -75,8 +77,15 @@ class SuffixHistory:
         """Where a corpus begins; -1: nothing is known of it."""
         return self._roots.get(corpus, -1)
 
-    def add(self, rl_step: int, corpus: Hashable, tokens: np.ndarray, weight: int = 1) -> None:
-        """A rollout of RL step `rl_step`, never of a lower one than before."""
+    def add(
+        self, rl_step: int, corpus: Hashable, tokens: np.ndarray, weight: int | None = None
+    ) -> None:
+        """A rollout of RL step `rl_step`, never of a lower one than before.
+
+        weight: what each of its occurrences counts, by default as the rule says.
+        """
+        if weight is None:
+            weight = weigh(rl_step, self._newest, self.rule.half_life)
         if not len(tokens):
             return
         self._make_room(len(tokens) + 2)
@@ -91,23 +100,35 @@ class SuffixHistory:
             self.mask,
             self._end,
             tokens,
-            self.depth,
+            self.rule.depth,
             weight,
         )
         self._entries.append(Entry(rl_step, corpus, self._end, len(tokens), weight))
         self._end += len(tokens) + 1  # the END that append() left
         self._tokens[corpus] += len(tokens)
 
-    def trim(self, rl_step: int) -> bool:
-        """Drop what is not to be seen in RL step `rl_step`; whether anything was."""
+    def start_step(self, rl_step: int) -> bool:
+        """RL step `rl_step` is to be drafted for: drop what it does not see, and weigh the rest
+        anew where the rule says so. Whether anything changed.
+        """
+        top = int(newest(rl_step, self.rule.half_life))
+        changed = top != self._newest
+        if changed:
+            self._newest = top
+            self._rewrite()
+        return self._trim(rl_step) or changed
+
+    def _trim(self, rl_step: int) -> bool:
+        """Drop what RL step `rl_step` does not see; whether anything was."""
+        oldest, keep = self.rule.oldest(rl_step), self.rule.keep
         gone, left = [], dict(self._tokens)
         kept: deque[Entry] = deque()
         while self._entries:
             entry = self._entries[0]
-            old = self.window and entry.rl_step < rl_step - self.window
-            if not old and not self.keep:
+            old = entry.rl_step < oldest
+            if not old and not keep:
                 break
-            if old or left[entry.corpus] > self.keep > 0:
+            if old or left[entry.corpus] > keep > 0:
                 gone.append(entry)
                 left[entry.corpus] -= entry.length
             else:
@@ -148,7 +169,8 @@ class SuffixHistory:
         entries = [(e, self.text_of(e)) for e in self._entries]
         self._clear(0)
         for entry, tokens in entries:
-            self.add(entry.rl_step, entry.corpus, tokens, entry.weight)
+            weight = None if self.rule.half_life else entry.weight
+            self.add(entry.rl_step, entry.corpus, tokens, weight)
 
     def text_of(self, entry: Entry) -> np.ndarray:
         """int32[length]: an entry's tokens."""
@@ -163,13 +185,7 @@ class SuffixHistory:
         other = [c for c in corpora if not isinstance(c, str | int)]
         if other:
             raise ValueError(f"a corpus named {other[0]!r} cannot be stored")
-        about = {
-            "longtail_suffix_history": VERSION,
-            "depth": self.depth,
-            "window": self.window,
-            "keep": self.keep,
-            "corpora": corpora,
-        }
+        about = {"longtail_suffix_history": VERSION, "corpora": corpora}
         number = {corpus: i for i, corpus in enumerate(corpora)}
         entries = [(e.rl_step, number[e.corpus], e.length, e.weight) for e in self._entries]
         texts = [self.text_of(entry) for entry in self._entries]
@@ -191,15 +207,15 @@ class SuffixHistory:
             hidden.unlink(missing_ok=True)
 
     @classmethod
-    def load(cls, path: Path) -> SuffixHistory:
-        """What `save` wrote. Raises TraceError for anything else."""
+    def load(cls, path: Path, rule: SuffixRule) -> SuffixHistory:
+        """What `save` wrote, to be drafted from by `rule`. Raises TraceError for anything else."""
         try:
             with np.load(path, allow_pickle=False) as stored:
                 about = json.loads(str(stored["about"]))
                 entries, tokens = stored["entries"].tolist(), stored["tokens"]
             if about["longtail_suffix_history"] != VERSION:
                 raise ValueError("another version")
-            made = cls(about["depth"], about["window"], about["keep"])
+            made = cls(rule)
             texts = np.split(tokens, np.cumsum([length for _, _, length, _ in entries]))
             for (rl_step, which, _, weight), text in zip(entries, texts[:-1], strict=True):
                 made.add(rl_step, about["corpora"][which], text, weight)

@@ -18,9 +18,12 @@ from .live import Ints
 from .suffix_draft import draft, follow
 from .suffix_history import SuffixHistory
 from .suffix_nodes import ALIVE, TAKEN, Tree, new_root, new_tree, reserve
+from .suffix_rule import HISTORY, OWN, SuffixRule
 from .suffix_tree import append, free_tree
 
-HISTORY, OWN = 1, 2  # where to look
+# Typed as in suffix_profile.py, so that what takes them is compiled once.
+NO_BASE, NO_MASK, ONE = np.int64(0), np.int64(-1), np.int64(1)
+APART, WITHIN = np.bool_(False), np.bool_(True)
 # columns of a row: its text's begin and length, its own tree and how many tips are there, the
 # history's tree (-1: none) and how many of its suffixes are followed there
 BASE, LENGTH, OWN_ROOT, OWN_TIPS, ROOT, MATCHES = range(6)
@@ -41,15 +44,15 @@ def _extend(rows, places, which, tokens, counts, scope, depth, text, node, table
         for i in range(first, counts[j]):
             if scope & OWN:
                 row[OWN_TIPS] = append(
-                    tree, row[OWN_ROOT], text, nowhere, row[BASE], -1, row[LENGTH], place[TIP],
-                    place[OFF], row[OWN_TIPS], tokens[i], depth, 1,
+                    tree, np.int32(row[OWN_ROOT]), text, nowhere, row[BASE], NO_MASK, row[LENGTH],
+                    place[TIP], place[OFF], row[OWN_TIPS], tokens[i], depth, ONE,
                 )  # fmt: skip
             else:
                 text[row[BASE] + row[LENGTH]] = tokens[i]
             if scope & HISTORY and row[ROOT] >= 0:
                 row[MATCHES] = follow(
-                    history, row[ROOT], past_text, 0, past_mask, place[MATCH], place[MATCH_OFF],
-                    row[MATCHES], tokens[i], depth,
+                    history, np.int32(row[ROOT]), past_text, NO_BASE, past_mask, place[MATCH],
+                    place[MATCH_OFF], row[MATCHES], tokens[i], depth,
                 )  # fmt: skip
             row[LENGTH] += 1
         first = counts[j]
@@ -68,8 +71,8 @@ def _place(rows, places, which, roots, depth, text, past_text, past_mask, past_n
             end = row[BASE] + row[LENGTH]
             for i in range(max(row[BASE] + 1, end - depth + 1), end):
                 row[MATCHES] = follow(
-                    history, root, past_text, 0, past_mask, place[MATCH], place[MATCH_OFF],
-                    row[MATCHES], text[i], depth,
+                    history, np.int32(root), past_text, NO_BASE, past_mask, place[MATCH],
+                    place[MATCH_OFF], row[MATCHES], text[i], depth,
                 )  # fmt: skip
 
 
@@ -85,15 +88,15 @@ def _draft(rows, places, which, scope, depth, limit, factor, min_prob, text, nod
         length, score = 0, np.float32(0.0)
         if scope & HISTORY and row[ROOT] >= 0:
             picked, length, score = draft(
-                history, past_text, 0, past_mask, place[MATCH], place[MATCH_OFF], row[MATCHES],
-                False, depth, limit, factor, min_prob, tokens, probs,
+                history, past_text, NO_BASE, past_mask, place[MATCH], place[MATCH_OFF],
+                row[MATCHES], APART, depth, limit, factor, min_prob, tokens, probs,
             )  # fmt: skip
             for i in range(length):
                 drafts[j, i] = tokens[picked, i]
         if scope & OWN:
             picked, own_length, own_score = draft(
-                tree, text, row[BASE], -1, place[TIP], place[OFF], row[OWN_TIPS], True, depth,
-                limit, factor, min_prob, tokens, probs,
+                tree, text, row[BASE], NO_MASK, place[TIP], place[OFF], row[OWN_TIPS], WITHIN,
+                depth, limit, factor, min_prob, tokens, probs,
             )  # fmt: skip
             if own_score >= score:
                 length = own_length
@@ -103,29 +106,20 @@ def _draft(rows, places, which, scope, depth, limit, factor, min_prob, text, nod
 
 
 class LiveSuffix:
-    """The live face of `Suffix` (see `LiveDrafter`).
+    """The live face of the drafters that look things up in suffix trees (see `LiveDrafter`)."""
 
-    shared: whether all prompts are one corpus; scope: HISTORY, OWN or both.
-    """
-
-    def __init__(
-        self,
-        history: SuffixHistory,
-        scope: int,
-        shared: bool,
-        limit: int,
-        factor: float,
-        min_prob: float,
-    ) -> None:
-        self._history, self._scope, self._shared = history, scope, shared
-        self._depth, self._limit = history.depth, limit
-        self._factor, self._min_prob = np.float32(factor), np.float32(min_prob)
+    def __init__(self, rule: SuffixRule) -> None:
+        self._history = SuffixHistory(rule)
+        self._scope, self._shared, self._depth, self._limit = (
+            rule.scope, rule.shared, rule.depth, rule.limit
+        )  # fmt: skip
+        self._factor, self._min_prob = np.float32(rule.factor), np.float32(rule.min_prob)
         self._rl_step = 0
         self._began = 0
         self._row: dict[Hashable, int] = {}
         self._who: dict[Hashable, tuple[int, Hashable, int]] = {}  # order, corpus, prompt length
         self._rows = np.zeros((8, 6), np.int64)
-        self._places = np.zeros((8, 4, history.depth + 1), np.int32)
+        self._places = np.zeros((8, 4, rule.depth + 1), np.int32)
         self._room = np.zeros(8, np.int64)  # tokens that a row's text region holds
         self._free = list(range(8))
         self._text, self._text_end = np.empty(1 << 12, np.int32), 0
@@ -138,7 +132,7 @@ class LiveSuffix:
         self._new.sort(key=lambda rollout: rollout[0])
         for _, corpus, output in self._new:
             self._history.add(self._rl_step, corpus, output)
-        changed = self._history.trim(rl_step) or bool(self._new)
+        changed = self._history.start_step(rl_step) or bool(self._new)
         self._new.clear()
         self._rl_step = rl_step
         if changed and self._row:

@@ -62,13 +62,16 @@ def reserve(tree, nodes):
     more = capacity if capacity < 1 << 12 else capacity >> 2
     grown = new_tree(max(capacity + more, alive + nodes))
     used = tree.state[USED]
-    grown.node[:used] = tree.node[:used]
-    grown.state[:] = tree.state
+    for i in range(used):  # (numba takes seconds to compile the copy of a slice)
+        for field in range(FIELDS):
+            grown.node[i, field] = tree.node[i, field]
+    for i in range(len(tree.state)):
+        grown.state[i] = tree.state[i]
     fill_table(grown)
     return grown
 
 
-@jit()
+@jit(inner=True)
 def fill_table(tree):
     """Make the table anew from the nodes."""
     tree.table[:] = NONE

@@ -173,7 +173,7 @@ def append(tree, root, text, ends, base, mask, position, tip, off, tips, token, 
     return kept
 
 
-@jit()
+@jit(inner=True)
 def finish(tree, text, ends, base, mask, end, tip, off, tips, depth, weight):
     """The text ends at position `end`: its last suffixes, its tips, get nodes. Room for `depth`
     nodes must be reserved.
@@ -195,16 +195,28 @@ def finish(tree, text, ends, base, mask, end, tip, off, tips, depth, weight):
 @jit()
 def add_text(tree, root, text, ends, mask, position, tokens, depth, weight):
     """Append a whole text that begins at `position`, and finish it; the tree, maybe grown."""
-    tip, off, tips = np.zeros(depth + 1, np.int32), np.zeros(depth + 1, np.int32), 1
-    tip[0] = root
+    tip, off, tips = np.zeros(depth + 1, np.int32), np.zeros(depth + 1, np.int32), np.int64(1)
+    tip[0], base = root, np.int64(0)
     for i in range(len(tokens)):
         if is_full(tree, 2 * depth):
             tree = reserve(tree, 2 * depth)
         tips = append(
-            tree, root, text, ends, 0, mask, position + i, tip, off, tips, tokens[i], depth, weight
+            tree,
+            root,
+            text,
+            ends,
+            base,
+            mask,
+            position + i,
+            tip,
+            off,
+            tips,
+            tokens[i],
+            depth,
+            weight,
         )
     tree = reserve(tree, depth)
-    finish(tree, text, ends, 0, mask, position + len(tokens), tip, off, tips, depth, weight)
+    finish(tree, text, ends, base, mask, position + len(tokens), tip, off, tips, depth, weight)
     return tree
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import pairwise
 from statistics import median
 from typing import Any
@@ -16,11 +17,12 @@ from typing import Any
 import numpy as np
 
 import longtail
-from longtail.policies.drafters.suffix_history import SuffixHistory
-from longtail.policies.drafters.suffix_live import HISTORY, OWN, LiveSuffix
+from longtail.policies.drafters.suffix_live import LiveSuffix
+from longtail.policies.drafters.suffix_rule import HISTORY, OWN, SuffixRule
 from longtail.traces import find_trace
 
 DEPTH, LONGEST, FACTOR, MIN_PROB = 24, 16, 1.0, 0.1
+RULE = SuffixRule(HISTORY, True, DEPTH, LONGEST, FACTOR, MIN_PROB)
 SIZES = (100_000, 1_000_000, 10_000_000)
 ASKED, POSITIONS, BATCH = 64, 400, 32  # rollouts that are drafted for, tokens of each, at a time
 DROPPED = 0.02  # of the rollouts
@@ -89,14 +91,14 @@ def ours(
     """One corpus of all rollouts, `BATCH` requests a call; each rollout an RL step of its own."""
     tokens, took = sum(map(len, texts)), []
     for _ in range(repeats(tokens)):
-        history = SuffixHistory(DEPTH, window=len(texts) + 1)
+        live = LiveSuffix(replace(RULE, window=len(texts) + 1))
+        history = live._history
         began = time.perf_counter()
         for step, text in enumerate(texts):
             history.add(step, "", text)
         took.append(time.perf_counter() - began)
     added = median(took)
     size = history.nbytes / tokens
-    live = LiveSuffix(history, HISTORY, True, LONGEST, FACTOR, MIN_PROB)
     live.start_step(len(texts))
     draft_s, drafts, drafted, accepted = 0.0, 0, 0, 0
     for first in range(0, len(asked), BATCH):
@@ -114,7 +116,7 @@ def ours(
             live.extend(now, [asked[i][g : g + 1] for i in now])
     gone = max(1, int(DROPPED * len(texts)))
     began = time.perf_counter()
-    history.trim(len(texts) + 1 + gone)
+    history.start_step(len(texts) + 1 + gone)
     dropped = (time.perf_counter() - began) / sum(map(len, texts[:gone]))
     figures = (1e6 * added / tokens, 1e6 * draft_s / drafts, size, 1e6 * dropped)
     if not quiet:
@@ -171,7 +173,7 @@ def matching(draft: np.ndarray, text: np.ndarray, g: int) -> int:
 def own(asked: Sequence[np.ndarray], tree_class: Any) -> None:
     """A request's own text, one token a forward: what the index costs while it is decoded."""
     for batch in (1, BATCH):
-        live = LiveSuffix(SuffixHistory(DEPTH), OWN, True, LONGEST, FACTOR, MIN_PROB)
+        live = LiveSuffix(replace(RULE, scope=OWN))
         took, tokens = 0.0, 0
         for first in range(0, len(asked), batch):
             group = range(first, min(first + batch, len(asked)))

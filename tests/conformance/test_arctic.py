@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from brute_force import Texts
+from brute_drafts import Texts
 from small_workloads import Rollout, repetitive_text, workload_of
 from tokenizers import Tokenizer
 

@@ -12,7 +12,8 @@ from typing import Any
 
 import brute_force
 import pytest
-from brute_force import Request, ngram_draft, suffix_draft
+from brute_drafts import ngram_draft, suffix_draft
+from brute_force import Request
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
 from small_workloads import Rollout, random_rollouts, workload_of

@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from brute_force import Request, ngram_draft, suffix_draft
+from brute_drafts import ngram_draft, suffix_draft
+from brute_force import Request
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from small_workloads import Rollout, random_rollouts, workload_of
@@ -27,6 +28,11 @@ SPECS = [
         for window in (0, 1, 2)
         for rest in ("depth=6,factor=1,min_prob=0.1,max=5", "depth=4,factor=2,min_prob=0.4,max=8")
     ),
+    *(
+        f"das:scope={scope},window={window},half_life={half_life},depth=6,max=5"
+        for scope in ("problem", "both")
+        for window, half_life in ((0, 0.3), (0, 2), (1, 1), (2, 0.5), (2, 0))
+    ),
 ]
 
 
@@ -37,21 +43,33 @@ def definition(drafter: Any, rollouts: list[Rollout], which: int, g: int) -> lis
     if drafter.name == "ngram":
         return ngram_draft(text, drafter.min, drafter.max, drafter.k)
     everyone = drafter.scope in ("global", "all")
-    past = [
-        r.output
+    visible = [
+        r
         for r in rollouts
         if (everyone or r.prompt_id == rollout.prompt_id)
         and r.rl_step < rollout.rl_step
         and (drafter.window == 0 or r.rl_step >= rollout.rl_step - drafter.window)
     ]
+    past = [r.output for r in visible]
     options = (drafter.depth, drafter.max, drafter.factor, drafter.min_prob)
     own = (0.0, list[int]())
     if drafter.scope not in ("problem", "global"):
         own = suffix_draft(text, [text], *options)
     if drafter.scope == "own":
         return own[1]
-    problem = suffix_draft(text[1:], past, *options)
+    half_life = getattr(drafter, "half_life", 0.0)
+    weights = [by_recency(r.rl_step, rollout.rl_step, half_life) for r in visible]
+    problem = suffix_draft(text[1:], past, *options, weights=weights)
     return problem[1] if problem[0] > own[0] else own[1]
+
+
+def by_recency(rl_step: int, now: int, half_life: float) -> int:
+    """What an occurrence counts: halved every half-life, in whole numbers of a 4096th."""
+    if not half_life:
+        return 1
+    span = max(1, int(4 * half_life))
+    top = (now // span + 1) * span - 1
+    return max(1, round(4096 * 2 ** ((rl_step - top) / half_life)))
 
 
 class Generation:

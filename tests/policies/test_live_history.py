@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from brute_force import suffix_draft
+from brute_drafts import suffix_draft
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from small_workloads import repetitive_text

@@ -6,7 +6,7 @@ import random
 
 import numpy as np
 import pytest
-from brute_force import ngram_draft
+from brute_drafts import ngram_draft
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from small_workloads import Rollout, repetitive_text, workload_of

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -30,11 +31,16 @@ from longtail.policies.drafters.suffix_nodes import (
     reserve,
     settle,
 )
+from longtail.policies.drafters.suffix_rule import HISTORY, SuffixRule
 from longtail.policies.drafters.suffix_tree import append, free_tree
 from longtail.traces.schema import TraceError
 
 ALPHABET = 3
 Text = tuple[int, str, list[int], int]  # RL step, corpus, tokens, weight
+
+
+def rule(depth: int, **options: Any) -> SuffixRule:
+    return SuffixRule(HISTORY, False, depth, 16, 1.0, 0.1, **options)
 
 
 def strings(depth: int) -> list[tuple[int, ...]]:
@@ -145,7 +151,7 @@ def test_counts_and_heads_as_texts_come_and_go(
     begin: int,
 ) -> None:
     """begin: positions wrap around."""
-    history = SuffixHistory(depth, window, keep, begin)
+    history = SuffixHistory(rule(depth, window=window, keep=keep), begin)
     texts: list[Text] = []
     rl_step = 0
     for later, corpus, text in added:
@@ -156,7 +162,7 @@ def test_counts_and_heads_as_texts_come_and_go(
             for name in "ab" if keep else "":
                 while sum(len(t[2]) for t in texts if t[1] == name) > keep:
                     texts.remove(next(t for t in texts if t[1] == name))
-            history.trim(rl_step)
+            history.start_step(rl_step)
             check(history, texts, depth)
         weight = weights[rl_step % len(weights)]
         history.add(rl_step, corpus, np.array(text, np.int32), weight)
@@ -167,15 +173,15 @@ def test_counts_and_heads_as_texts_come_and_go(
 def test_what_stays_keeps_no_room_for_what_went() -> None:
     """One rollout of long ago stays; the ring does not grow with all that came since."""
     rng = np.random.default_rng(0)
-    history = SuffixHistory(8, keep=2000)
+    history = SuffixHistory(rule(8, keep=2000))
     history.add(0, "old", rng.integers(0, 5, 30, dtype=np.int32))
     texts: list[Text] = []
     for step in range(60):
-        history.trim(step)
+        history.start_step(step)
         text = rng.integers(0, ALPHABET, 1000, dtype=np.int32)
         history.add(step, "a", text)
         texts.append((step, "a", text.tolist(), 1))
-    history.trim(60)
+    history.start_step(60)
     assert history.tokens == 2030 and len(history.text) <= 1 << 14
     assert history.tree.state[ALIVE] < 10_000
     old = locate(history, "old", ())
@@ -187,10 +193,10 @@ def test_what_stays_keeps_no_room_for_what_went() -> None:
 
 
 def test_empty_rollouts() -> None:
-    history = SuffixHistory(4)
+    history = SuffixHistory(rule(4))
     for _ in range(20_000):
         history.add(0, "a", np.empty(0, np.int32))
-    assert history.root("a") == -1 and history.tokens == 0 and not history.trim(1)
+    assert history.root("a") == -1 and history.tokens == 0 and not history.start_step(1)
 
 
 def test_trees_are_freed() -> None:
@@ -223,7 +229,7 @@ def test_trees_are_freed() -> None:
 def test_large_tokens_and_many_children() -> None:
     """Token ids up to the largest int32 and thousands of siblings: no key collides."""
     drawn = np.random.default_rng(1).integers(0, 2**31 - 1, 3000).astype(np.int32)
-    history = SuffixHistory(3)
+    history = SuffixHistory(rule(3))
     history.add(0, 7, np.concatenate([drawn, drawn]))
     for token in set(drawn.tolist()):
         node = find_child(history.tree, history.root(7), token)
@@ -236,29 +242,29 @@ def test_stored_and_read_again(
     tmp_path_factory: pytest.TempPathFactory, added: list[tuple[int, str, list[int]]], begin: int
 ) -> None:
     path = tmp_path_factory.mktemp("stored") / "history.npz"
-    history, texts = SuffixHistory(4, 2, begin=begin), list[Text]()
+    history, texts = SuffixHistory(rule(4, window=2), begin), list[Text]()
     for _, corpus, text in added:
         history.add(0, corpus, np.array(text, np.int32))
         texts.append((0, corpus, text, 1))
     history.save(path)
-    again = SuffixHistory.load(path)
+    again = SuffixHistory.load(path, rule(4, window=2))
     check(again, texts, 4)
     again.add(1, "a", np.array([0, 1, 0, 1], np.int32))
     check(again, [*texts, (1, "a", [0, 1, 0, 1], 1)], 4)
-    again.trim(3)
+    again.start_step(3)
     check(again, [(1, "a", [0, 1, 0, 1], 1)], 4)
 
 
 def test_what_is_no_stored_history(tmp_path: Path) -> None:
     path = tmp_path / "history.npz"
-    history = SuffixHistory(4)
+    history = SuffixHistory(rule(4))
     history.add(0, "a", np.arange(100, dtype=np.int32))
     history.save(path)
     whole = path.read_bytes()
     for content in (b"", b"PK", whole[:-30], whole.replace(b"\x07\0\0\0", b"\x7f\0\0\0")):
         path.write_bytes(content)
         with pytest.raises(TraceError, match="no stored history"):
-            SuffixHistory.load(path)
+            SuffixHistory.load(path, rule(4, window=2))
     with pytest.raises(TraceError, match="cannot be written"):
         history.save(tmp_path / "nowhere" / "history.npz")
     history.add(0, ("a", 1), np.arange(3, dtype=np.int32))

@@ -1,0 +1,113 @@
+"""DAS's drafter: a suffix tree per problem over the latest RL steps, the latest of them first."""
+
+from __future__ import annotations
+
+import csv
+import functools
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+from ...traces.rollouts import Lengths, Tokens
+from ..profile import Profile
+from ..registry import ComponentError, option
+from .live import LiveDrafter
+from .suffix_live import LiveSuffix
+from .suffix_profile import profile_suffix
+from .suffix_rule import HISTORY, OWN, SuffixRule
+
+
+@dataclass(frozen=True)
+class Das:
+    """A suffix tree per problem over a sliding window of RL steps; older ones count less.
+
+    As `suffix` with `scope=both`, but for the window and the weights: what the same prompt's
+    rollouts wrote h RL steps (the half-life) earlier counts half as much. Where the policy does not
+    move equally far in all RL steps, `updates` names a CSV file with the columns rl_step and size
+    (1: the usual update after that RL step): the window is then as long as the sizes add up to it,
+    so that larger updates make it shorter. The paper gives neither weights nor that tie's form.
+    """
+
+    name: ClassVar[str] = "das"
+    source: ClassVar[str] = "DAS, arXiv 2511.13841 §4.2 and Fig. 6-7 (window 16 is the knee)"
+    needs_tokens: ClassVar[bool] = True
+    acceptance: ClassVar[str] = "token-exact replay (one-hot drafts against recorded tokens)"
+
+    scope: str = option(
+        "both",
+        "where to look: history of the problem, or own text besides",
+        choices=("problem", "both"),
+    )
+    window: int = option(16, "history window, 0 is all of it", low=0, unit="RL steps")
+    half_life: float = option(
+        16.0, "RL steps after which history counts half, 0: never", low=0.0, unit="RL steps"
+    )
+    updates: str = option("", "CSV file of the policy updates' sizes: rl_step, size")
+    depth: int = option(
+        24, "longest string counted, match and draft together", low=2, high=256, unit="tokens"
+    )
+    factor: float = option(1.0, "draft at most factor x match length", low=0.0)
+    min_prob: float = option(
+        0.1, "stop a draft when its probability falls below", low=0.0, high=1.0
+    )
+    max: int = option(16, "longest draft", low=0, high=128, unit="tokens")
+
+    def __post_init__(self) -> None:
+        if self.updates:
+            _read_updates(self.updates)
+
+    @property
+    def longest_draft(self) -> int:
+        """K, tokens."""
+        return self.max
+
+    @property
+    def history_steps(self) -> int | None:
+        """On how many earlier RL steps a draft depends; None: on all of them."""
+        return None if self.updates else self.window or None
+
+    @property
+    def rule(self) -> SuffixRule:
+        """What is looked up, and how."""
+        sizes = _read_updates(self.updates) if self.updates else {}
+        return SuffixRule(
+            scope=HISTORY | OWN if self.scope == "both" else HISTORY,
+            shared=False,
+            depth=self.depth,
+            limit=self.max,
+            factor=self.factor,
+            min_prob=self.min_prob,
+            window=self.window,
+            half_life=self.half_life,
+            updates=(lambda step: sizes.get(step, 1.0)) if self.updates else None,
+        )
+
+    def profile(self, lengths: Lengths, tokens: Tokens, threads: int = 1) -> Profile:
+        """What would be drafted at every position of every rollout (see policies/profile.py)."""
+        return profile_suffix(self.rule, lengths, tokens, threads)
+
+    def live(self) -> LiveDrafter:
+        """The same drafts, one forward at a time."""
+        return LiveSuffix(self.rule)
+
+
+@functools.lru_cache(maxsize=16)
+def _read_updates(path: str) -> dict[int, float]:
+    """Size of the policy update after each RL step. Raises ComponentError for another file."""
+    try:
+        with Path(path).open(newline="") as file:
+            rows = list(csv.DictReader(file))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise ComponentError(f"das: {path} cannot be read ({error})") from None
+    sizes = {}
+    for number, row in enumerate(rows, 2):
+        try:
+            step, size = int(row["rl_step"]), float(row["size"])
+        except (KeyError, TypeError, ValueError):
+            size = -1.0
+        if not 0 <= size < float("inf"):
+            raise ComponentError(
+                f"das: {path}, row {number}: give an integer rl_step and a size of 0 or more"
+            )
+        sizes[step] = size
+    return sizes

@@ -1,0 +1,168 @@
+"""Suffix drafts at every position of recorded rollouts, corpus by corpus."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+
+from ...traces.rollouts import Lengths, Tokens
+from ..compiled import jit
+from ..profile import Profile, blank_profile
+from .suffix_draft import draft, follow
+from .suffix_nodes import clear, is_full, new_root, new_tree, reserve
+from .suffix_rule import HISTORY, OWN, SuffixRule, newest, weigh
+from .suffix_tree import add_text, append, drop_texts
+
+
+def profile_suffix(rule: SuffixRule, lengths: Lengths, tokens: Tokens, threads: int = 1) -> Profile:
+    """What would be drafted at every position of every rollout; corpora on `threads` threads."""
+    result = blank_profile(lengths.output_len)
+    corpus = np.zeros_like(lengths.prompt) if rule.shared else lengths.prompt
+    order = np.argsort(corpus, kind="stable")
+    cuts = np.flatnonzero(np.diff(corpus[order])) + 1
+    corpora = np.split(order.astype(np.int64), cuts)
+    oldest = {int(step): rule.oldest(int(step)) for step in np.unique(lengths.rl_step)}
+    oldest_of = np.array([oldest[step] for step in lengths.rl_step.tolist()], np.int64)
+
+    def one(rows: np.ndarray) -> None:
+        _profile_corpus(
+            rows,
+            lengths.rl_step,
+            oldest_of,
+            tokens.prompt_tokens,
+            tokens.prompt_offsets,
+            tokens.prompt_of,
+            tokens.output_tokens,
+            result.offsets,
+            rule.scope,
+            rule.keep,
+            rule.half_life,
+            rule.depth,
+            rule.limit,
+            np.float32(rule.factor),
+            np.float32(rule.min_prob),
+            result.drafted,
+            result.matched,
+        )
+
+    with ThreadPoolExecutor(threads) as pool:
+        list(pool.map(one, corpora))
+    return result
+
+
+@jit()
+def _profile_corpus(
+    rows,
+    rl_step,
+    oldest,
+    prompt_tokens,
+    prompt_offsets,
+    prompt_of,
+    output_tokens,
+    offsets,
+    scope,
+    keep,
+    half_life,
+    depth,
+    limit,
+    factor,
+    min_prob,
+    drafted,
+    matched,
+):
+    """Replay one corpus's rollouts, RL step by RL step: draft with what came before, then
+    learn.
+    """
+    longest, total = 0, 0
+    for row in rows:
+        prompt = prompt_of[row]
+        size = prompt_offsets[prompt + 1] - prompt_offsets[prompt] + offsets[row + 1] - offsets[row]
+        longest = max(longest, size)
+        total += offsets[row + 1] - offsets[row] + 1
+    history, own = new_tree(1024), new_tree(1024)
+    root, own_root = new_root(history), np.int32(0)
+    text = np.empty(total + 2 if scope & HISTORY else 2, np.int32)
+    own_text = np.empty(longest + 2, np.int32)
+    ends, nowhere = np.empty_like(text), np.empty(0, np.int32)
+    # Typed, so that what takes them is compiled once.
+    base, mask, one = np.int64(0), np.int64(-1), np.int64(1)
+    apart, within = np.bool_(False), np.bool_(True)
+    text_end, left = np.int64(0), 0  # tokens of text, and of the history
+    first_learnt, learnt = 0, 0  # rows[first_learnt:learnt] are in the history
+    begins, sizes = np.empty(len(rows), np.int64), np.empty(len(rows), np.int64)  # of their texts
+    weights, weighed = np.empty(len(rows), np.int64), np.int64(-1)
+    tip, off = np.zeros(depth + 1, np.int32), np.zeros(depth + 1, np.int32)
+    own_tip, own_off = np.zeros(depth + 1, np.int32), np.zeros(depth + 1, np.int32)
+    tokens, probs = np.empty((2, limit), np.int32), np.empty((2, limit), np.float32)
+    spare_tokens, spare_probs = np.empty((2, limit), np.int32), np.empty((2, limit), np.float32)
+
+    for index in range(len(rows)):
+        row = rows[index]
+        if scope & HISTORY and (index == 0 or rl_step[row] != rl_step[rows[index - 1]]):
+            top = newest(rl_step[row], half_life)
+            if top != weighed:  # all weights change
+                clear(history)
+                root = new_root(history)
+                text_end, left, learnt, weighed = np.int64(0), 0, first_learnt, top
+            while learnt < index:
+                output = output_tokens[offsets[rows[learnt]] : offsets[rows[learnt] + 1]]
+                weight = weigh(rl_step[rows[learnt]], top, half_life)
+                history = add_text(history, root, text, ends, mask, text_end, output, depth, weight)
+                begins[learnt], sizes[learnt], weights[learnt] = text_end, len(output), weight
+                text_end += len(output) + 1  # the END that append() left
+                left += len(output)
+                learnt += 1
+            first = first_learnt
+            while first < learnt and (rl_step[rows[first]] < oldest[row] or left > keep > 0):
+                left -= sizes[first]
+                first += 1
+            if first > first_learnt:
+                gone = slice(first_learnt, first)
+                drop_texts(history, ends, mask, begins[gone], sizes[gone], weights[gone])
+                first_learnt = first
+
+        begin, length = offsets[row], offsets[row + 1] - offsets[row]
+        prompt = prompt_tokens[prompt_offsets[prompt_of[row]] : prompt_offsets[prompt_of[row] + 1]]
+        own_tips, tips = one, one
+        if scope & OWN:
+            clear(own)
+            own_root = new_root(own)
+            own_tip[0] = own_root
+        for i in range(len(prompt) + length - 1):
+            token = prompt[i] if i < len(prompt) else output_tokens[begin + i - len(prompt)]
+            if scope & OWN:
+                if is_full(own, 2 * depth):
+                    own = reserve(own, 2 * depth)
+                own_tips = append(
+                    own, own_root, own_text, nowhere, base, mask, i, own_tip, own_off, own_tips,
+                    token, depth, one,
+                )  # fmt: skip
+            if scope & HISTORY and i > max(0, len(prompt) - depth):
+                # The context is prompt and output, all but its first token.
+                tips = follow(history, root, text, base, mask, tip, off, tips, token, depth)
+            if i < len(prompt):
+                continue
+            picked, size, score = 0, 0, np.float32(0.0)
+            if scope & HISTORY:
+                picked, size, score = draft(
+                    history, text, base, mask, tip, off, tips, apart, depth, limit, factor,
+                    min_prob, tokens, probs,
+                )  # fmt: skip
+            if scope & OWN:
+                own_picked, own_size, own_score = draft(
+                    own, own_text, base, mask, own_tip, own_off, own_tips, within, depth, limit,
+                    factor, min_prob, spare_tokens, spare_probs,
+                )  # fmt: skip
+                if own_score >= score:
+                    picked, size = own_picked, own_size
+                    for k in range(size):
+                        tokens[picked, k] = spare_tokens[own_picked, k]
+            g, good = i + 1 - len(prompt), 0
+            while (
+                good < size
+                and g + good < length
+                and (tokens[picked, good] == output_tokens[begin + g + good])
+            ):
+                good += 1
+            drafted[begin + g], matched[begin + g] = size, good

@@ -1,0 +1,64 @@
+"""How drafters look things up in suffix trees: where, how far back, and what counts how much."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..compiled import jit
+
+HISTORY, OWN = 1, 2  # where to look: earlier rollouts, a rollout's own text
+EVER = -(1 << 62)  # an RL step before all
+HEAVIEST, SPAN = 4096, 4.0  # the most an occurrence counts; half-lives between two weighings
+
+
+@dataclass(frozen=True)
+class SuffixRule:
+    """Longest recurring suffix, most frequent continuation, by weight.
+
+    With half_life h an occurrence in RL step e counts max(1, round(4096 * 2 ** ((e - n) / h))),
+    n being the last RL step of the 4 h that the present one is among: whole numbers, so that what
+    is added up can be taken off again.
+    """
+
+    scope: int  # HISTORY, OWN or both
+    shared: bool  # whether all prompts are one corpus
+    depth: int  # tokens of match and draft together
+    limit: int  # tokens of a draft
+    factor: float  # tokens of a draft per token of the match
+    min_prob: float
+    keep: int = 0  # tokens of a corpus, 0: all
+    window: int = 0  # RL steps, or as much as `updates` add up to; 0: all
+    half_life: float = 0.0  # RL steps, 0: all count 1
+    updates: Callable[[int], float] | None = None  # size of the policy update after an RL step
+
+    def oldest(self, rl_step: int) -> int:
+        """The first RL step that RL step `rl_step` sees."""
+        if not self.window:
+            return EVER
+        if self.updates is None:
+            return rl_step - self.window
+        seen, moved = rl_step, self.updates(rl_step - 1)
+        while moved <= self.window and seen > 0:
+            seen -= 1
+            moved += self.updates(seen - 1)
+        return seen
+
+
+@jit()
+def newest(rl_step, half_life):
+    """The RL step that counts most while `rl_step` runs; -1: all count the same."""
+    if half_life <= 0.0:
+        return np.int64(-1)
+    span = max(np.int64(1), np.int64(SPAN * half_life))
+    return (rl_step // span + 1) * span - 1
+
+
+@jit()
+def weigh(rl_step, top, half_life):
+    """What an occurrence in RL step `rl_step` counts."""
+    if half_life <= 0.0:
+        return np.int64(1)
+    return max(np.int64(1), np.int64(round(HEAVIEST * 2.0 ** ((rl_step - top) / half_life))))
