@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 
-from ..traces.schema import TraceError
+from ..traces.whole import whole
 from .calibrate import Calibration
 from .calibration_figure import fit_quality
 from .plots import write_figure
@@ -17,14 +16,6 @@ def write_calibration(made: Calibration, path: Path) -> list[Path]:
 
     Raises TraceError where it cannot be written.
     """
-    hidden = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        hidden.write_text(json.dumps(made.content, indent=1))
-        hidden.replace(path)
-    except OSError as error:
-        raise TraceError(
-            f"cannot be written ({error.strerror})", file=path, remedy="choose another file"
-        ) from None
-    finally:
-        hidden.unlink(missing_ok=True)
+    with whole(path) as partial:
+        partial.write_text(json.dumps(made.content, indent=1))
     return write_figure(lambda: fit_quality(made.content, path.name), path.parent, path.stem)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from matplotlib.figure import Figure
 from ..policies.latency.presets import name_latency
 from ..traces.rollouts import Lengths
 from ..traces.schema import TraceError
+from ..traces.whole import whole
 from . import figures
 from .figures import Results
 from .style import RC
@@ -43,25 +43,20 @@ def draw_sweep(table: pd.DataFrame, caption: str, folder: Path) -> list[Path]:
 
 def write_figure(draw: Callable[[], Figure], folder: Path, name: str) -> list[Path]:
     """The figure as PNG and SVG, whole or not at all; their paths. Raises TraceError."""
-    paths = []
+    elsewhere = "choose another folder with -o"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with matplotlib.rc_context(RC):
-            figure = draw()
-            for kind, metadata in (("png", {"Software": None}), ("svg", {"Date": None})):
-                path = folder / f"{name}.{kind}"
-                partial = folder / f".{name}.{os.getpid()}.{kind}"
-                try:
-                    figure.savefig(partial, format=kind, metadata=metadata)
-                    partial.replace(path)
-                    figure.set_layout_engine("none")  # laid out once is enough
-                finally:
-                    partial.unlink(missing_ok=True)
-                paths.append(path)
     except OSError as error:
         raise TraceError(
-            f"cannot be written ({error.strerror})",
-            file=folder,
-            remedy="choose another folder with -o",
+            f"cannot be written ({error.strerror})", file=folder, remedy=elsewhere
         ) from None
+    paths = []
+    with matplotlib.rc_context(RC):
+        figure = draw()
+        for kind, metadata in (("png", {"Software": None}), ("svg", {"Date": None})):
+            path = folder / f"{name}.{kind}"
+            with whole(path, remedy=elsewhere) as partial:
+                figure.savefig(partial, format=kind, metadata=metadata)
+            figure.set_layout_engine("none")  # laid out once is enough
+            paths.append(path)
     return paths

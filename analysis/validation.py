@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -24,6 +23,7 @@ from ..engine.job import Generate, Replay
 from ..policies.latency.calibrated import Calibrated
 from ..traces.sample import find_trace
 from ..traces.schema import TraceError
+from ..traces.whole import whole
 from .clock import Clock
 from .forecast import Forecast, forecast_run
 from .limitations import known_limitations
@@ -94,12 +94,8 @@ class Validation:
             "limitations": self.limitations,
             "left_out": self.left_out,
         }
-        hidden = self.folder / f".validation.{os.getpid()}.tmp"
-        try:
-            hidden.write_text(json.dumps(content, indent=1))
-            hidden.replace(self.folder / "validation.json")
-        finally:
-            hidden.unlink(missing_ok=True)
+        with whole(self.folder / "validation.json") as partial:
+            partial.write_text(json.dumps(content, indent=1))
 
     def logs(self, run: str) -> tuple[pd.DataFrame, pd.DataFrame]:
         """A run's forwards, live (with measured_s and fitted_s) and simulated."""

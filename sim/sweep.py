@@ -8,7 +8,6 @@ clock, no order of completion.
 from __future__ import annotations
 
 import multiprocessing
-import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
@@ -20,6 +19,7 @@ import pyarrow.csv
 import pyarrow.parquet
 
 from ..traces.schema import TraceError
+from ..traces.whole import whole
 from .simulate import Bounds, Setup, simulate_bounds, simulate_steps
 from .workload import Workload, cores
 
@@ -129,21 +129,11 @@ def write_table(table: pd.DataFrame, path: Path) -> None:
             "unknown kind of table", file=path, remedy="end the name in .parquet or .csv"
         )
     arrow = pa.Table.from_pandas(table, preserve_index=False)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
+    with whole(path, remedy="choose another place with -o") as partial:
         if path.suffix == ".csv":
             pyarrow.csv.write_csv(arrow, partial)
         else:
             pyarrow.parquet.write_table(arrow, partial, compression="zstd")
-        partial.replace(path)
-    except OSError as error:
-        raise TraceError(
-            f"cannot be written ({os.strerror(error.errno) if error.errno else error})",
-            file=path,
-            remedy="choose another place with -o",
-        ) from None
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def is_table(path: Path) -> bool:

@@ -8,7 +8,6 @@ says so: the oldest RL step, and of one RL step what was added first.
 from __future__ import annotations
 
 import json
-import os
 from collections import deque
 from collections.abc import Hashable
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from zipfile import BadZipFile
 import numpy as np
 
 from ...traces.schema import TraceError
+from ...traces.whole import whole
 from .suffix_nodes import Tree, new_root, new_tree, reserve
 from .suffix_rule import SuffixRule, newest, weigh
 from .suffix_tree import add_text, drop_texts, free_tree
@@ -189,22 +189,13 @@ class SuffixHistory:
         number = {corpus: i for i, corpus in enumerate(corpora)}
         entries = [(e.rl_step, number[e.corpus], e.length, e.weight) for e in self._entries]
         texts = [self.text_of(entry) for entry in self._entries]
-        hidden = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-        try:
-            with hidden.open("wb") as file:
-                np.savez(
-                    file,
-                    about=np.array(json.dumps(about)),
-                    entries=np.array(entries, np.int64).reshape(-1, 4),
-                    tokens=np.concatenate([*texts, np.empty(0, np.int32)]),
-                )
-            hidden.replace(path)
-        except OSError as error:
-            raise TraceError(
-                f"cannot be written ({error.strerror})", file=path, remedy="choose another file"
-            ) from None
-        finally:
-            hidden.unlink(missing_ok=True)
+        with whole(path) as partial, partial.open("wb") as file:
+            np.savez(
+                file,
+                about=np.array(json.dumps(about)),
+                entries=np.array(entries, np.int64).reshape(-1, 4),
+                tokens=np.concatenate([*texts, np.empty(0, np.int32)]),
+            )
 
     @classmethod
     def load(cls, path: Path, rule: SuffixRule) -> SuffixHistory:
