@@ -8,17 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from ...traces.rollouts import Lengths, Tokens
-from ..profile import Profile
 from ..registry import ComponentError, option
-from .live import LiveDrafter
-from .suffix_live import LiveSuffix
-from .suffix_profile import profile_suffix
+from .suffix_lookup import SuffixLookup
 from .suffix_rule import HISTORY, OWN, SuffixRule
 
 
 @dataclass(frozen=True)
-class Das:
+class Das(SuffixLookup):
     """A suffix tree per problem over a sliding window of RL steps; older ones count less.
 
     As `suffix` with `scope=both`, but for the window and the weights: what the same prompt's
@@ -30,8 +26,6 @@ class Das:
 
     name: ClassVar[str] = "das"
     source: ClassVar[str] = "DAS, arXiv 2511.13841 §4.2 and Fig. 6-7 (window 16 is the knee)"
-    needs_tokens: ClassVar[bool] = True
-    acceptance: ClassVar[str] = "token-exact replay (one-hot drafts against recorded tokens)"
 
     scope: str = option(
         "both",
@@ -57,11 +51,6 @@ class Das:
             _read_updates(self.updates)
 
     @property
-    def longest_draft(self) -> int:
-        """K, tokens."""
-        return self.max
-
-    @property
     def history_steps(self) -> int | None:
         """On how many earlier RL steps a draft depends; None: on all of them."""
         return None if self.updates else self.window or None
@@ -81,14 +70,6 @@ class Das:
             half_life=self.half_life,
             updates=(lambda step: sizes.get(step, 1.0)) if self.updates else None,
         )
-
-    def profile(self, lengths: Lengths, tokens: Tokens, threads: int = 1) -> Profile:
-        """What would be drafted at every position of every rollout (see policies/profile.py)."""
-        return profile_suffix(self.rule, lengths, tokens, threads)
-
-    def live(self) -> LiveDrafter:
-        """The same drafts, one forward at a time."""
-        return LiveSuffix(self.rule)
 
 
 @functools.lru_cache(maxsize=16)

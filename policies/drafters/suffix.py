@@ -5,17 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from ...traces.rollouts import Lengths, Tokens
-from ..profile import Profile
 from ..registry import option
-from .live import LiveDrafter
-from .suffix_live import LiveSuffix
-from .suffix_profile import profile_suffix
+from .suffix_lookup import SuffixLookup
 from .suffix_rule import HISTORY, OWN, SuffixRule
 
 
 @dataclass(frozen=True)
-class Suffix:
+class Suffix(SuffixLookup):
     """Longest recurring suffix, most frequent continuation: SuffixDecoding per problem.
 
     History at RL step s is what the same prompt's rollouts wrote in steps before s; own text is the
@@ -27,8 +23,6 @@ class Suffix:
     source: ClassVar[str] = (
         "SuffixDecoding, arXiv 2411.04975; one tree per problem as in DAS, arXiv 2511.13841 §4"
     )
-    needs_tokens: ClassVar[bool] = True
-    acceptance: ClassVar[str] = "token-exact replay (one-hot drafts against recorded tokens)"
 
     scope: str = option(
         "both",
@@ -51,11 +45,6 @@ class Suffix:
     max: int = option(16, "longest draft", low=0, high=128, unit="tokens")
 
     @property
-    def longest_draft(self) -> int:
-        """K, tokens."""
-        return self.max
-
-    @property
     def history_steps(self) -> int | None:
         """On how many earlier RL steps a draft depends; None: on all of them."""
         return 0 if self.scope == "own" else self.window or None
@@ -74,11 +63,3 @@ class Suffix:
             keep=self.keep,
             window=self.window,
         )
-
-    def profile(self, lengths: Lengths, tokens: Tokens, threads: int = 1) -> Profile:
-        """What would be drafted at every position of every rollout (see policies/profile.py)."""
-        return profile_suffix(self.rule, lengths, tokens, threads)
-
-    def live(self) -> LiveDrafter:
-        """The same drafts, one forward at a time."""
-        return LiveSuffix(self.rule)
