@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import functools
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -21,7 +22,8 @@ class Das(SuffixLookup):
     rollouts wrote h RL steps (the half-life) earlier counts half as much. Where the policy does not
     move equally far in all RL steps, `updates` names a CSV file with the columns rl_step and size
     (1: the usual update after that RL step): the window is then as long as the sizes add up to it,
-    so that larger updates make it shorter. The paper gives neither weights nor that tie's form.
+    so that larger updates make it shorter. The paper gives neither the weights nor how the
+    window follows the updates.
     """
 
     name: ClassVar[str] = "das"
@@ -37,6 +39,7 @@ class Das(SuffixLookup):
         16.0, "RL steps after which history counts half, 0: never", low=0.0, unit="RL steps"
     )
     updates: str = option("", "CSV file of the policy updates' sizes: rl_step, size")
+    digest: str = option("", "of that file; another content is refused")
     depth: int = option(
         24, "longest string counted, match and draft together", low=2, high=256, unit="tokens"
     )
@@ -47,8 +50,13 @@ class Das(SuffixLookup):
     max: int = option(16, "longest draft", low=0, high=128, unit="tokens")
 
     def __post_init__(self) -> None:
-        if self.updates:
-            _read_updates(self.updates)
+        if not self.updates:
+            return
+        found = _digest(self.updates)
+        if self.digest and self.digest != found:
+            raise ValueError(f"{self.updates} is another file than the one of {self.digest}")
+        object.__setattr__(self, "digest", found)
+        _read_updates(self.updates, found)
 
     @property
     def history_steps(self) -> int | None:
@@ -58,7 +66,7 @@ class Das(SuffixLookup):
     @property
     def rule(self) -> SuffixRule:
         """What is looked up, and how."""
-        sizes = _read_updates(self.updates) if self.updates else {}
+        sizes = _read_updates(self.updates, self.digest) if self.updates else {}
         return SuffixRule(
             scope=HISTORY | OWN if self.scope == "both" else HISTORY,
             shared=False,
@@ -72,14 +80,24 @@ class Das(SuffixLookup):
         )
 
 
+def _digest(path: str) -> str:
+    try:
+        return hashlib.blake2b(Path(path).read_bytes(), digest_size=6).hexdigest()
+    except OSError as error:
+        raise ComponentError(f"{path} cannot be read ({error.strerror})") from None
+
+
 @functools.lru_cache(maxsize=16)
-def _read_updates(path: str) -> dict[int, float]:
+def _read_updates(path: str, digest: str) -> dict[int, float]:
     """Size of the policy update after each RL step. Raises ComponentError for another file."""
     try:
         with Path(path).open(newline="") as file:
-            rows = list(csv.DictReader(file))
+            reader = csv.DictReader(file)
+            rows, columns = list(reader), reader.fieldnames or ()
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise ComponentError(f"das: {path} cannot be read ({error})") from None
+        raise ComponentError(f"{path} cannot be read ({error})") from None
+    if not {"rl_step", "size"} <= {*columns}:
+        raise ComponentError(f"{path}, row 1: name the columns rl_step and size")
     sizes = {}
     for number, row in enumerate(rows, 2):
         try:
@@ -88,7 +106,7 @@ def _read_updates(path: str) -> dict[int, float]:
             size = -1.0
         if not 0 <= size < float("inf"):
             raise ComponentError(
-                f"das: {path}, row {number}: give an integer rl_step and a size of 0 or more"
+                f"{path}, row {number}: give an integer rl_step and a size of 0 or more"
             )
         sizes[step] = size
     return sizes

@@ -33,7 +33,7 @@ class Suffix(SuffixLookup):
     )
     window: int = option(0, "history window, 0 is all of it", low=0, unit="RL steps")
     keep: int = option(
-        0, "history kept of a corpus, the latest rollouts; 0 is all", low=0, unit="tokens"
+        0, "history kept of a corpus, whole rollouts, the latest; 0 is all", low=0, unit="tokens"
     )
     depth: int = option(
         24, "longest string counted, match and draft together", low=2, high=256, unit="tokens"

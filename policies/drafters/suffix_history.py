@@ -1,7 +1,8 @@
 """What earlier rollouts wrote, as suffix trees to draft from: one per prompt, or one of all.
 
-Rollouts come and go in order, RL step by RL step: a new one costs about a microsecond a token, and
-one that goes costs what it is long, not what stays. What goes first, where memory or the window
+Rollouts come and go in order, RL step by RL step: a new one costs less than a microsecond a token,
+and one that goes costs what it is long, not what stays. Only where weights go by recency all is
+indexed anew every second half-life (see SuffixRule). What goes first, where memory or the window
 says so: the oldest RL step, and of one RL step what was added first.
 """
 
@@ -9,7 +10,7 @@ from __future__ import annotations
 
 import json
 from collections import deque
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from zipfile import BadZipFile
@@ -19,7 +20,7 @@ import numpy as np
 from ...traces.schema import TraceError
 from ...traces.whole import whole
 from .suffix_nodes import Tree, new_root, new_tree, reserve
-from .suffix_rule import SuffixRule, newest, weigh
+from .suffix_rule import SuffixRule, check_weight, newest, weigh
 from .suffix_tree import add_text, drop_texts, free_tree
 
 VERSION = 1
@@ -46,7 +47,7 @@ class SuffixHistory:
 
     def __init__(self, rule: SuffixRule, begin: int = 0) -> None:
         self.rule = rule
-        self._newest = -1  # the RL step that counts most, see SuffixRule
+        self._newest: int | None = None  # the RL step that counts most, once one was begun
         self._clear(begin)
 
     def _clear(self, begin: int) -> None:
@@ -57,6 +58,7 @@ class SuffixHistory:
         self._entries: deque[Entry] = deque()
         self._roots: dict[Hashable, int] = {}
         self._tokens: dict[Hashable, int] = {}  # of each corpus
+        self._weighs: dict[Hashable, int] = {}  # each corpus: weight times length, added up
 
     @property
     def mask(self) -> int:
@@ -82,12 +84,18 @@ class SuffixHistory:
     ) -> None:
         """A rollout of RL step `rl_step`, never of a lower one than before.
 
-        weight: what each of its occurrences counts, by default as the rule says.
+        weight: what each of its occurrences counts, by default as the rule says. Raises ValueError
+        for a token that is none, and ComponentError for more than can be counted.
         """
-        if weight is None:
-            weight = weigh(rl_step, self._newest, self.rule.half_life)
+        half_life = self.rule.half_life
         if not len(tokens):
             return
+        if tokens.min() < 0:
+            raise ValueError("a token is negative")
+        if weight is None:
+            weight = 1 if self._newest is None else weigh(rl_step, self._newest, half_life)
+        weighs = self._weighs.get(corpus, 0) + weight * (len(tokens) + 1)
+        check_weight(weighs, self.rule)
         self._make_room(len(tokens) + 2)
         if corpus not in self._roots:
             self.tree = reserve(self.tree, 1)
@@ -106,16 +114,25 @@ class SuffixHistory:
         self._entries.append(Entry(rl_step, corpus, self._end, len(tokens), weight))
         self._end += len(tokens) + 1  # the END that append() left
         self._tokens[corpus] += len(tokens)
+        self._weighs[corpus] = weighs
 
-    def start_step(self, rl_step: int) -> bool:
-        """RL step `rl_step` is to be drafted for: drop what it does not see, and weigh the rest
-        anew where the rule says so. Whether anything changed.
+    def start_step(
+        self, rl_step: int, new: Iterable[tuple[int, Hashable, np.ndarray]] = ()
+    ) -> bool:
+        """RL step `rl_step` is to be drafted for: drop what it does not see, weigh the rest anew
+        where the rule says so, and add new rollouts (RL step, corpus, tokens). Whether anything
+        changed.
         """
+        changed = self._trim(rl_step)
         top = int(newest(rl_step, self.rule.half_life))
-        changed = top != self._newest
-        if changed:
-            self._newest = top
-            self._rewrite()
+        if self._newest != top:
+            weighed, self._newest = self.rule.half_life > 0 and len(self._entries) > 0, top
+            if weighed:
+                self._rewrite()
+                changed = True
+        for rollout in new:
+            self.add(*rollout)
+            changed = True
         return self._trim(rl_step) or changed
 
     def _trim(self, rl_step: int) -> bool:
@@ -131,6 +148,7 @@ class SuffixHistory:
             if old or left[entry.corpus] > keep > 0:
                 gone.append(entry)
                 left[entry.corpus] -= entry.length
+                self._weighs[entry.corpus] -= entry.weight * (entry.length + 1)
             else:
                 kept.append(entry)
             self._entries.popleft()
@@ -143,7 +161,7 @@ class SuffixHistory:
         for corpus in {e.corpus for e in gone}:
             if not left[corpus]:
                 free_tree(self.tree, self._roots.pop(corpus))
-                del left[corpus]
+                del left[corpus], self._weighs[corpus]
         return True
 
     def _make_room(self, more: int) -> None:
@@ -158,11 +176,10 @@ class SuffixHistory:
         while size < self._end + more - begin:
             size *= 2
         positions = np.arange(begin, self._end + 1)
-        for name in ("text", "_ends"):
-            old = getattr(self, name)
-            new = np.empty(size, np.int32)
-            new[positions & (size - 1)] = old[positions & self.mask]
-            setattr(self, name, new)
+        was, now = positions & self.mask, positions & (size - 1)
+        text, ends = np.empty(size, np.int32), np.empty(size, np.int32)
+        text[now], ends[now] = self.text[was], self._ends[was]
+        self.text, self._ends = text, ends
 
     def _rewrite(self) -> None:
         """Begin again with what is left."""
@@ -187,19 +204,22 @@ class SuffixHistory:
             raise ValueError(f"a corpus named {other[0]!r} cannot be stored")
         about = {"longtail_suffix_history": VERSION, "corpora": corpora}
         number = {corpus: i for i, corpus in enumerate(corpora)}
-        entries = [(e.rl_step, number[e.corpus], e.length, e.weight) for e in self._entries]
+        entries = [(e.rl_step, number[e.corpus], e.length) for e in self._entries]
         texts = [self.text_of(entry) for entry in self._entries]
         with whole(path) as partial, partial.open("wb") as file:
             np.savez(
                 file,
                 about=np.array(json.dumps(about)),
-                entries=np.array(entries, np.int64).reshape(-1, 4),
+                entries=np.array(entries, np.int64).reshape(-1, 3),
                 tokens=np.concatenate([*texts, np.empty(0, np.int32)]),
             )
 
     @classmethod
     def load(cls, path: Path, rule: SuffixRule) -> SuffixHistory:
-        """What `save` wrote, to be drafted from by `rule`. Raises TraceError for anything else."""
+        """What `save` wrote, to be looked up and weighed by `rule`.
+
+        Raises TraceError for anything else.
+        """
         try:
             with np.load(path, allow_pickle=False) as stored:
                 about = json.loads(str(stored["about"]))
@@ -207,9 +227,9 @@ class SuffixHistory:
             if about["longtail_suffix_history"] != VERSION:
                 raise ValueError("another version")
             made = cls(rule)
-            texts = np.split(tokens, np.cumsum([length for _, _, length, _ in entries]))
-            for (rl_step, which, _, weight), text in zip(entries, texts[:-1], strict=True):
-                made.add(rl_step, about["corpora"][which], text, weight)
+            texts = np.split(tokens, np.cumsum([length for _, _, length in entries]))
+            for (rl_step, which, _), text in zip(entries, texts[:-1], strict=True):
+                made.add(rl_step, about["corpora"][which], text)
         except (OSError, EOFError, LookupError, ValueError, TypeError, BadZipFile) as error:
             raise TraceError(
                 f"no stored history ({error})", file=path, remedy="index the rollouts again"

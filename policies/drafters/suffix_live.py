@@ -32,30 +32,40 @@ TIP, OFF, MATCH, MATCH_OFF = range(4)  # planes of `places`: see append() and fo
 
 # Arrays are passed one by one: unpacking named tuples at every call costs more than a draft.
 @jit()
-def _extend(rows, places, which, tokens, counts, scope, depth, text, node, table, state,
+def _extend(rows, places, room, which, tokens, sizes, scope, depth, text, node, table, state,
             past_text, past_mask, past_node, past_table, past_state):  # fmt: skip
-    """Append tokens[counts[j - 1]:counts[j]] to row which[j], for all j."""
+    """Append the next sizes[j] of the tokens to row which[j], for all j. Where a row has no room
+    for them, nothing is done, and the first such j returned; -1: done; -2: a token is none.
+    """
+    for token in tokens:
+        if token < 0:
+            return -2
+    for j in range(len(which)):
+        if rows[which[j], LENGTH] + sizes[j] + 2 > room[which[j]]:
+            return j
     tree = Tree(node, table, state)
     history = Tree(past_node, past_table, past_state)
     nowhere = np.empty(0, np.int32)
     first = 0
     for j in range(len(which)):
         row, place = rows[which[j]], places[which[j]]
-        for i in range(first, counts[j]):
+        for i in range(first, first + sizes[j]):
             if scope & OWN:
                 row[OWN_TIPS] = append(
-                    tree, np.int32(row[OWN_ROOT]), text, nowhere, row[BASE], NO_MASK, row[LENGTH],
+                    tree, text, nowhere, row[BASE], NO_MASK, row[LENGTH],
                     place[TIP], place[OFF], row[OWN_TIPS], tokens[i], depth, ONE,
                 )  # fmt: skip
             else:
                 text[row[BASE] + row[LENGTH]] = tokens[i]
-            if scope & HISTORY and row[ROOT] >= 0:
+            # A match never begins with the first token of all.
+            if scope & HISTORY and row[ROOT] >= 0 and row[LENGTH] > 0:
                 row[MATCHES] = follow(
                     history, np.int32(row[ROOT]), past_text, NO_BASE, past_mask, place[MATCH],
                     place[MATCH_OFF], row[MATCHES], tokens[i], depth,
                 )  # fmt: skip
             row[LENGTH] += 1
-        first = counts[j]
+        first += sizes[j]
+    return -1
 
 
 @jit()
@@ -105,11 +115,22 @@ def _draft(rows, places, which, scope, depth, limit, factor, min_prob, text, nod
         sizes[j] = length
 
 
-class LiveSuffix:
-    """The live face of the drafters that look things up in suffix trees (see `LiveDrafter`)."""
+def _tokens(text: Ints) -> np.ndarray:
+    """int32[n], a copy. Raises ValueError for a token that is none."""
+    tokens = np.array(text, np.int32)
+    if len(tokens) and tokens.min() < 0:
+        raise ValueError("a token is negative")
+    return tokens
 
-    def __init__(self, rule: SuffixRule) -> None:
-        self._history = SuffixHistory(rule)
+
+class LiveSuffix:
+    """The live face of the drafters that look things up in suffix trees (see `LiveDrafter`).
+
+    history: to begin with, empty if not given.
+    """
+
+    def __init__(self, rule: SuffixRule, history: SuffixHistory | None = None) -> None:
+        self._history = history or SuffixHistory(rule)
         self._scope, self._shared, self._depth, self._limit = (
             rule.scope, rule.shared, rule.depth, rule.limit
         )  # fmt: skip
@@ -130,9 +151,8 @@ class LiveSuffix:
     def start_step(self, rl_step: int) -> None:
         """RL step `rl_step` begins: what finished becomes history, what is too old goes."""
         self._new.sort(key=lambda rollout: rollout[0])
-        for _, corpus, output in self._new:
-            self._history.add(self._rl_step, corpus, output)
-        changed = self._history.start_step(rl_step) or bool(self._new)
+        new = [(self._rl_step, corpus, output) for _, corpus, output in self._new]
+        changed = self._history.start_step(rl_step, new)
         self._new.clear()
         self._rl_step = rl_step
         if changed and self._row:
@@ -157,8 +177,9 @@ class LiveSuffix:
     def begin(self, request: Hashable, prompt_id: Hashable, prompt: Ints) -> None:
         """A request with the tokens of its prompt, under the RL step begun last.
 
-        Raises ValueError if it is already running.
+        Raises ValueError if it is already running, and for a token that is none.
         """
+        text = _tokens(prompt)
         if request in self._row:
             raise ValueError(f"request {request!r} is already running")
         if not self._free:
@@ -168,7 +189,6 @@ class LiveSuffix:
                 np.concatenate([old, np.zeros_like(old)])
                 for old in (self._rows, self._places, self._room)
             )
-        text = np.array(prompt, np.int32)
         r = self._free.pop()
         self._row[request] = r
         self._who[request] = (self._began, self._corpus(prompt_id), len(text))
@@ -189,7 +209,8 @@ class LiveSuffix:
     def extend(self, requests: Sequence[Hashable], tokens: Sequence[Ints]) -> None:
         """What each request has just generated, any number of tokens; each request once.
 
-        Raises ValueError if there are not as many requests as token sequences.
+        Raises ValueError if there are not as many requests as token sequences, and for a token
+        that is none.
         """
         if len(requests) != len(tokens):
             raise ValueError(f"{len(requests)} requests, but {len(tokens)} sequences of tokens")
@@ -211,25 +232,29 @@ class LiveSuffix:
 
     def _append(self, which: np.ndarray, flat: np.ndarray, sizes: np.ndarray) -> None:
         """Rows `which` get their shares of the tokens `flat`."""
-        for j in np.flatnonzero(self._rows[which, LENGTH] + sizes + 2 > self._room[which]):
-            self._make_room(int(which[j]), int(sizes[j]))
         if self._scope & OWN:
-            self._reserve(2 * self._depth * len(flat))
-        past = self._history
-        _extend(
-            self._rows,
-            self._places,
-            which,
-            flat,
-            sizes.cumsum(),
-            self._scope,
-            self._depth,
-            self._text,
-            *self._tree,
-            past.text,
-            past.mask,
-            *past.tree,
-        )
+            self._reserve(2 * (len(flat) + self._depth * len(which)))
+        past, j = self._history, 0
+        while j >= 0:
+            j = _extend(
+                self._rows,
+                self._places,
+                self._room,
+                which,
+                flat,
+                sizes,
+                self._scope,
+                self._depth,
+                self._text,
+                *self._tree,
+                past.text,
+                past.mask,
+                *past.tree,
+            )
+            if j >= 0:
+                self._make_room(int(which[j]), int(sizes[j]))
+        if j < -1:
+            raise ValueError("a token is negative")
 
     def _reserve(self, nodes: int) -> None:
         """Let `nodes` more nodes fit. Asked here, since the call costs more than a forward."""
@@ -291,8 +316,9 @@ class LiveSuffix:
 
     def learn(self, prompt_id: Hashable, output: Ints) -> None:
         """A rollout from elsewhere, of the RL step begun last: as if it had begun and finished."""
+        text = _tokens(output)
         if self._scope & HISTORY:
-            self._new.append((self._began, self._corpus(prompt_id), np.array(output, np.int32)))
+            self._new.append((self._began, self._corpus(prompt_id), text))
         self._began += 1
 
     def _compact(self) -> None:

@@ -16,7 +16,7 @@ USED, FREE, ALIVE, TAKEN = range(4)
 END = -1  # in the text: nothing follows here
 NONE = -1  # no node
 LEFT = -2  # in the table: an entry was here
-GONE = -2  # in PREV: an unused row
+GONE = -3  # in PREV: an unused row
 TOUCHED = 1 << 16  # a mark on LEN while texts are taken out
 
 
@@ -37,15 +37,6 @@ def new_tree(nodes):
         np.empty((capacity, FIELDS), np.int32),
         np.full(capacity + (capacity >> 1) + (capacity >> 3), NONE, np.int32),
         np.array([0, NONE, 0, 0], np.int64),
-    )
-
-
-@jit(inner=True)
-def is_full(tree, nodes):
-    """Whether `reserve` is needed for so many nodes more."""
-    size = len(tree.table)
-    return tree.state[ALIVE] + nodes > len(tree.node) or tree.state[TAKEN] + nodes > size - (
-        size >> 2
     )
 
 

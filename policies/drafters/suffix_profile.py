@@ -10,8 +10,8 @@ from ...traces.rollouts import Lengths, Tokens
 from ..compiled import jit
 from ..profile import Profile, blank_profile
 from .suffix_draft import draft, follow
-from .suffix_nodes import clear, is_full, new_root, new_tree, reserve
-from .suffix_rule import HISTORY, OWN, SuffixRule, newest, weigh
+from .suffix_nodes import clear, new_root, new_tree, reserve
+from .suffix_rule import HEAVIEST, HISTORY, OWN, SuffixRule, check_weight, newest, weigh
 from .suffix_tree import add_text, append, drop_texts
 
 
@@ -22,6 +22,9 @@ def profile_suffix(rule: SuffixRule, lengths: Lengths, tokens: Tokens, threads: 
     order = np.argsort(corpus, kind="stable")
     cuts = np.flatnonzero(np.diff(corpus[order])) + 1
     corpora = np.split(order.astype(np.int64), cuts)
+    heaviest = HEAVIEST if rule.half_life else 1
+    for rows in corpora:
+        check_weight(heaviest * int(lengths.output_len[rows].sum() + len(rows)), rule)
     oldest = {int(step): rule.oldest(int(step)) for step in np.unique(lengths.rl_step)}
     oldest_of = np.array([oldest[step] for step in lengths.rl_step.tolist()], np.int64)
 
@@ -81,7 +84,7 @@ def _profile_corpus(
         longest = max(longest, size)
         total += offsets[row + 1] - offsets[row] + 1
     history, own = new_tree(1024), new_tree(1024)
-    root, own_root = new_root(history), np.int32(0)
+    root = new_root(history)
     text = np.empty(total + 2 if scope & HISTORY else 2, np.int32)
     own_text = np.empty(longest + 2, np.int32)
     ends, nowhere = np.empty_like(text), np.empty(0, np.int32)
@@ -102,6 +105,8 @@ def _profile_corpus(
         if scope & HISTORY and (index == 0 or rl_step[row] != rl_step[rows[index - 1]]):
             top = newest(rl_step[row], half_life)
             if top != weighed:  # all weights change
+                while first_learnt < learnt and rl_step[rows[first_learnt]] < oldest[row]:
+                    first_learnt += 1
                 clear(history)
                 root = new_root(history)
                 text_end, left, learnt, weighed = np.int64(0), 0, first_learnt, top
@@ -127,15 +132,13 @@ def _profile_corpus(
         own_tips, tips = one, one
         if scope & OWN:
             clear(own)
-            own_root = new_root(own)
-            own_tip[0] = own_root
+            own = reserve(own, 2 * (len(prompt) + length + depth))
+            own_tip[0] = new_root(own)
         for i in range(len(prompt) + length - 1):
             token = prompt[i] if i < len(prompt) else output_tokens[begin + i - len(prompt)]
             if scope & OWN:
-                if is_full(own, 2 * depth):
-                    own = reserve(own, 2 * depth)
                 own_tips = append(
-                    own, own_root, own_text, nowhere, base, mask, i, own_tip, own_off, own_tips,
+                    own, own_text, nowhere, base, mask, i, own_tip, own_off, own_tips,
                     token, depth, one,
                 )  # fmt: skip
             if scope & HISTORY and i > max(0, len(prompt) - depth):

@@ -8,18 +8,20 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..compiled import jit
+from ..registry import ComponentError
 
 HISTORY, OWN = 1, 2  # where to look: earlier rollouts, a rollout's own text
 EVER = -(1 << 62)  # an RL step before all
-HEAVIEST, SPAN = 4096, 4.0  # the most an occurrence counts; half-lives between two weighings
+HEAVIEST, SPAN = 256, 2.0  # the most an occurrence counts; half-lives between two weighings
+MOST = (1 << 31) - 1  # that a corpus may weigh: length times weight, added up
 
 
 @dataclass(frozen=True)
 class SuffixRule:
     """Longest recurring suffix, most frequent continuation, by weight.
 
-    With half_life h an occurrence in RL step e counts max(1, round(4096 * 2 ** ((e - n) / h))),
-    n being the last RL step of the 4 h that the present one is among: whole numbers, so that what
+    With half_life h an occurrence in RL step e counts max(1, round(256 * 2 ** ((e - n) / h))),
+    n being the last RL step of the 2 h that the present one is among: whole numbers, so that what
     is added up can be taken off again.
     """
 
@@ -45,6 +47,13 @@ class SuffixRule:
             seen -= 1
             moved += self.updates(seen - 1)
         return seen
+
+
+def check_weight(weight: int, rule: SuffixRule) -> None:
+    """Raise ComponentError for a corpus that weighs more than can be counted."""
+    if weight > MOST:
+        remedy = "half_life=0, a shorter window or scope=problem" if rule.half_life else "a window"
+        raise ComponentError(f"this history of one corpus is too long to be counted: use {remedy}")
 
 
 @jit()

@@ -43,7 +43,6 @@ from .suffix_nodes import (
     enter,
     find_child,
     free_node,
-    is_full,
     lead,
     link,
     new_node,
@@ -74,10 +73,10 @@ def _add_leaf(tree, parent, token, position, length, weight):
 
 
 @jit(inner=True)
-def _split(tree, v, k, position, label, tip, off, tips, skip, weight):
+def _split(tree, v, k, position, label, tip, off, tips, weight):
     """A node after the first k tokens of v's edge, which just occurred at `position`; v keeps the
-    rest, which begins with `label`. Tips (all but `skip`) are moved along; those that stop at the
-    new node, or before it, have not entered what v keeps.
+    rest, which begins with `label`. Tips are moved along; those that stop at the new node or before
+    have not entered what v keeps.
     """
     node = tree.node
     upper = new_node(tree)
@@ -105,7 +104,7 @@ def _split(tree, v, k, position, label, tip, off, tips, skip, weight):
     node[v, PREV] = NONE
     enter(tree, v)
     for j in range(1, tips):
-        if j != skip and tip[j] == v:
+        if tip[j] == v:
             if off[j] <= k:
                 tip[j] = upper
                 node[v, COUNT] -= weight
@@ -115,14 +114,15 @@ def _split(tree, v, k, position, label, tip, off, tips, skip, weight):
 
 
 @jit()
-def append(tree, root, text, ends, base, mask, position, tip, off, tips, token, depth, weight):
+def append(tree, text, ends, base, mask, position, tip, off, tips, token, depth, weight):
     """Append `token` at `position` to a text, and count every suffix that it ends.
 
     tip, off: int32[>= depth + 1]; entry j < `tips` is where the last j tokens end: so many tokens
     into the edge of a node (entry 0: the root and 0; begin a text with tips = 1). Longer suffixes
     occurred nowhere else. ends: int32[len(text)], the node that the string from each position on
     ends in, for drop_texts(); of length 0 where nothing will be dropped. Returns the new `tips`.
-    Room for 2 * depth nodes must be reserved, and for two more tokens of text.
+    Tokens are 0 or more. There must be room for two more tokens of text; and before n tokens are
+    appended to a text, 2 * (n + depth) nodes are to be reserved, which lasts until it is finished.
     """
     text[(base + position) & mask] = token
     text[(base + position + 1) & mask] = END
@@ -145,7 +145,7 @@ def append(tree, root, text, ends, base, mask, position, tip, off, tips, token, 
                 node[v, LEN] = k
                 node[v, START] = position - k
             else:
-                v = _split(tree, v, k, position - k, label, tip, off, tips, j + 1, weight)
+                v = _split(tree, v, k, position - k, label, tip, off, tips, weight)
         leaf = _add_leaf(tree, v, token, position, depth - j, weight)
         if len(ends):
             ends[(base + position - j) & mask] = leaf
@@ -175,9 +175,7 @@ def append(tree, root, text, ends, base, mask, position, tip, off, tips, token, 
 
 @jit(inner=True)
 def finish(tree, text, ends, base, mask, end, tip, off, tips, depth, weight):
-    """The text ends at position `end`: its last suffixes, its tips, get nodes. Room for `depth`
-    nodes must be reserved.
-    """
+    """The text ends at position `end`: its last suffixes, its tips, get nodes."""
     node = tree.node
     for j in range(1, min(tips, depth)):
         v, k = tip[j], off[j]
@@ -186,7 +184,7 @@ def finish(tree, text, ends, base, mask, end, tip, off, tips, depth, weight):
             if label == END:
                 node[v, LEN] = k
             else:
-                v = _split(tree, v, k, end - k, label, tip, off, tips, NONE, weight)
+                v = _split(tree, v, k, end - k, label, tip, off, tips, weight)
         node[v, START] = end - k
         if len(ends):
             ends[(base + end - j) & mask] = v
@@ -197,25 +195,11 @@ def add_text(tree, root, text, ends, mask, position, tokens, depth, weight):
     """Append a whole text that begins at `position`, and finish it; the tree, maybe grown."""
     tip, off, tips = np.zeros(depth + 1, np.int32), np.zeros(depth + 1, np.int32), np.int64(1)
     tip[0], base = root, np.int64(0)
+    tree = reserve(tree, 2 * (len(tokens) + depth))
     for i in range(len(tokens)):
-        if is_full(tree, 2 * depth):
-            tree = reserve(tree, 2 * depth)
         tips = append(
-            tree,
-            root,
-            text,
-            ends,
-            base,
-            mask,
-            position + i,
-            tip,
-            off,
-            tips,
-            tokens[i],
-            depth,
-            weight,
+            tree, text, ends, base, mask, position + i, tip, off, tips, tokens[i], depth, weight
         )
-    tree = reserve(tree, depth)
     finish(tree, text, ends, base, mask, position + len(tokens), tip, off, tips, depth, weight)
     return tree
 
@@ -299,7 +283,8 @@ def free_tree(tree, root):
     v = np.int32(root)
     while True:
         while node[v, HEAD] != NONE:
-            v = node[v, HEAD]
+            head = node[v, HEAD]
+            v = head if head >= 0 else unsettled(head)
         if v == root:
             break
         after, parent = node[v, NEXT], node[v, PARENT]

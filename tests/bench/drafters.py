@@ -1,4 +1,4 @@
-"""Drafters on recorded rollouts, beside what the DAS paper shows (its figures 5, 6 and 7).
+"""Drafters on recorded rollouts, beside what papers show: DAS figures 4 to 7, Seer table 2.
 
 `python -m tests.bench.drafters T.parquet …` takes other traces than the bundled sample. Rollouts
 are decoded alone, drafts as long as the drafter wants them; microseconds are of drafting and
@@ -9,16 +9,17 @@ from __future__ import annotations
 
 import sys
 import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 import longtail
 from longtail.policies.components import DRAFTERS
-from longtail.policies.drafters.suffix import Suffix
-from longtail.policies.profile import PROBES
+from longtail.policies.profile import PROBES, Profile
 from longtail.traces import Trace, find_trace
+from longtail.traces.rollouts import Lengths, Tokens
 
 from . import index
 
@@ -30,6 +31,7 @@ FIGURE_5 = {10_000: 20.0, 50_000: 70.0, 100_000: 90.0, 500_000: 230.0, 1_000_000
 SEER = {0: 1.70, 1: 2.04, 5: 2.32, 15: 2.53}
 """References -> mean acceptance length with the bonus token, Qwen2-VL-72B on 20 groups."""
 TARGETS, SEER_DRAFT = 4, 8
+OLDEST = 8  # RL steps
 UPDATE_US = 1.0  # per token, the same figure: 100 tokens in about 0.1 ms, whatever the size
 
 
@@ -49,6 +51,8 @@ def main(*names: str) -> None:
         for window in WINDOWS:
             if window < steps:
                 row(trace, f"suffix:scope=both,window={window}")
+        by_step(trace)
+        by_age(trace)
         references(trace)
     speed()
 
@@ -61,13 +65,80 @@ def row(trace: Trace, spec: str) -> None:
     began = time.perf_counter()
     profile = drafter.profile(lengths, tokens)
     us = 1e6 * (time.perf_counter() - began) / len(profile.drafted)
-    later = lengths.rl_step > trace.rl_steps[0]
-    at = int(np.flatnonzero(drafter.longest_draft <= PROBES)[0])
-    forwards, drafted, accepted = profile.walks[later, at].sum(axis=0).tolist()
-    count = int(later.sum())
-    gain = (int(lengths.output_len[later].sum()) - count) / (forwards - count)
-    wasted = 1 - accepted / drafted if drafted else 0.0
-    print(f"{spec:28} {gain:14.3f} {drafted / (forwards - count):8.2f} {wasted:7.1%} {us:6.2f}")
+    done = Decoded.of(drafter, profile, lengths, lengths.rl_step > trace.rl_steps[0])
+    print(
+        f"{spec:28} {done.gain:14.3f} {done.drafted / done.forwards:8.2f} {done.wasted:7.1%} "
+        f"{us:6.2f}"
+    )
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """Some rollouts decoded alone; forwards that gave the first token are not counted."""
+
+    forwards: int
+    tokens: int
+    drafted: int
+    accepted: int
+
+    @classmethod
+    def of(cls, drafter: Any, profile: Profile, lengths: Lengths, rows: np.ndarray) -> Decoded:
+        """The rollouts `rows` of a profile."""
+        at = int(np.flatnonzero(drafter.longest_draft <= PROBES)[0])
+        forwards, drafted, accepted = profile.walks[rows, at].sum(axis=0).tolist()
+        count = int(np.count_nonzero(rows))
+        return cls(forwards - count, int(lengths.output_len[rows].sum()) - count, drafted, accepted)
+
+    @property
+    def gain(self) -> float:
+        """Tokens per forward."""
+        return self.tokens / self.forwards
+
+    @property
+    def wasted(self) -> float:
+        """Share of the draft tokens that were rejected."""
+        return 1 - self.accepted / self.drafted if self.drafted else 0.0
+
+    def __add__(self, other: Decoded) -> Decoded:
+        return Decoded(
+            self.forwards + other.forwards,
+            self.tokens + other.tokens,
+            self.drafted + other.drafted,
+            self.accepted + other.accepted,
+        )
+
+
+def decode_after(drafter: Any, lengths: Lengths, tokens: Tokens, past: Any, now: Any) -> Decoded:
+    """Rollouts `now` with the rollouts `past` as their only history (indices)."""
+    rows = np.concatenate([past, now])
+    last = np.arange(len(rows)) >= len(past)
+    part = replace(lengths.select(rows), rl_step=last.astype(np.int32))
+    return Decoded.of(drafter, drafter.profile(part, tokens.select(rows)), part, last)
+
+
+def by_step(trace: Trace) -> None:
+    """DAS Fig. 4: acceptance as the policy and its history grow."""
+    drafter = DRAFTERS.make("das")
+    lengths = trace.lengths()
+    profile = drafter.profile(lengths, trace.tokens())
+    gains = [
+        f"{Decoded.of(drafter, profile, lengths, lengths.rl_step == step).gain:.2f}"
+        for step in trace.rl_steps
+    ]
+    print(f"das by RL step (DAS Fig. 4: 1.5, rising to 4 to 4.5): {' '.join(gains)}")
+
+
+def by_age(trace: Trace) -> None:
+    """Acceptance with one RL step of history, by how long ago that was."""
+    drafter = DRAFTERS.make("suffix:scope=problem")
+    lengths, tokens = trace.lengths(), trace.tokens()
+    rows = {step: np.flatnonzero(lengths.rl_step == step) for step in trace.rl_steps}
+    gains = []
+    for age in range(1, min(len(rows), OLDEST + 1)):
+        pairs = list(zip(trace.rl_steps, trace.rl_steps[age:], strict=False))
+        done = [decode_after(drafter, lengths, tokens, rows[a], rows[b]) for a, b in pairs]
+        gains.append(f"{sum(done[1:], done[0]).gain:.2f}")
+    print(f"problem's history of one RL step, 1, 2, … steps old: {' '.join(gains)}")
 
 
 def references(trace: Trace) -> None:
@@ -83,19 +154,12 @@ def references(trace: Trace) -> None:
     if not groups:
         return
     print(f"references of the group (Seer Table 2, linear drafts); {len(groups)} groups")
+    drafter = DRAFTERS.make(f"suffix:scope=both,max={SEER_DRAFT}")
     for n, theirs in SEER.items():
-        forwards = gained = 0
-        drafter = Suffix(scope="both", max=SEER_DRAFT)
-        for k in range(TARGETS):
-            rows = np.concatenate([np.r_[g[TARGETS : TARGETS + n], g[k]] for g in groups])
-            target = np.concatenate([np.r_[np.zeros(n, bool), True] for _ in groups])
-            order = np.argsort(target, kind="stable")
-            part = replace(lengths.select(rows[order]), rl_step=target[order].astype(np.int32))
-            profile = drafter.profile(part, tokens.select(rows[order]))
-            at = int(np.flatnonzero(drafter.longest_draft <= PROBES)[0])
-            forwards += int(profile.walks[target[order], at, 0].sum()) - len(groups)
-            gained += int(part.output_len[target[order]].sum()) - len(groups)
-        print(f"{f'n = {n}':28} {gained / forwards:14.3f} {'theirs':>8} {theirs:7.2f}")
+        past = np.concatenate([g[TARGETS : TARGETS + n] for g in groups])
+        targets = ([g[k] for g in groups] for k in range(TARGETS))
+        done = [decode_after(drafter, lengths, tokens, past, now) for now in targets]
+        print(f"{f'n = {n}':28} {sum(done[1:], done[0]).gain:14.3f} {'theirs':>8} {theirs:7.2f}")
 
 
 def speed() -> None:

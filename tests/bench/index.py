@@ -67,7 +67,7 @@ def grown(texts: Sequence[np.ndarray], size: int) -> list[np.ndarray]:
     some: list[np.ndarray] = []
     total = 0
     while total < size:
-        shift = 0 if total == 0 else width * (1 + total // size + len(some) // len(texts))
+        shift = width * (len(some) // len(texts))
         for text in reversed(texts):
             some.append((text + shift).astype(np.int32))
             total += len(text)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from longtail.policies.components import DRAFTERS
-from longtail.policies.registry import ComponentError
+from longtail.policies.registry import ComponentError, spec_of
 
 
 def updates(folder: Path, text: str) -> str:
@@ -52,7 +52,7 @@ def test_what_is_recent_counts_more() -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["rl_step\n1\n", "rl_step,size\none,1\n", "rl_step,size\n1,-1\n", "rl_step,size\n1,nan\n"],
+    ["rl_step,size\none,1\n", "rl_step,size\n1,-1\n", "rl_step,size\n1,nan\n"],
 )
 def test_updates_that_are_none(tmp_path: Path, text: str) -> None:
     with pytest.raises(ComponentError, match="row 2"):
@@ -62,3 +62,18 @@ def test_updates_that_are_none(tmp_path: Path, text: str) -> None:
 def test_no_updates_file(tmp_path: Path) -> None:
     with pytest.raises(ComponentError, match="cannot be read"):
         DRAFTERS.make(f"das:updates={tmp_path / 'nowhere.csv'}")
+
+
+def test_a_file_of_something_else(tmp_path: Path) -> None:
+    with pytest.raises(ComponentError, match="rl_step and size"):
+        DRAFTERS.make(updates(tmp_path, "step,loss\n"))
+
+
+def test_a_file_that_changed(tmp_path: Path) -> None:
+    """Equal specifications mean equal drafts."""
+    spec = updates(tmp_path, "rl_step,size\n1,2\n")
+    before = spec_of(DRAFTERS.make(spec))
+    updates(tmp_path, "rl_step,size\n1,3\n")
+    assert spec_of(DRAFTERS.make(spec)) != before
+    with pytest.raises(ComponentError, match="another file"):
+        DRAFTERS.make(before)

@@ -29,6 +29,11 @@ SPECS = [
         for rest in ("depth=6,factor=1,min_prob=0.1,max=5", "depth=4,factor=2,min_prob=0.4,max=8")
     ),
     *(
+        f"suffix:scope={scope},window={window},keep={keep},depth=6,max=5"
+        for scope in ("problem", "all")
+        for window, keep in ((0, 12), (2, 20))
+    ),
+    *(
         f"das:scope={scope},window={window},half_life={half_life},depth=6,max=5"
         for scope in ("problem", "both")
         for window, half_life in ((0, 0.3), (0, 2), (1, 1), (2, 0.5), (2, 0))
@@ -50,6 +55,8 @@ def definition(drafter: Any, rollouts: list[Rollout], which: int, g: int) -> lis
         and r.rl_step < rollout.rl_step
         and (drafter.window == 0 or r.rl_step >= rollout.rl_step - drafter.window)
     ]
+    while 0 < getattr(drafter, "keep", 0) < sum(len(r.output) for r in visible):
+        visible.pop(0)
     past = [r.output for r in visible]
     options = (drafter.depth, drafter.max, drafter.factor, drafter.min_prob)
     own = (0.0, list[int]())
@@ -64,12 +71,12 @@ def definition(drafter: Any, rollouts: list[Rollout], which: int, g: int) -> lis
 
 
 def by_recency(rl_step: int, now: int, half_life: float) -> int:
-    """What an occurrence counts: halved every half-life, in whole numbers of a 4096th."""
+    """What an occurrence counts: halved every half-life, in whole numbers of a 256th."""
     if not half_life:
         return 1
-    span = max(1, int(4 * half_life))
+    span = max(1, int(2 * half_life))
     top = (now // span + 1) * span - 1
-    return max(1, round(4096 * 2 ** ((rl_step - top) / half_life)))
+    return max(1, round(256 * 2 ** ((rl_step - top) / half_life)))
 
 
 class Generation:
@@ -206,6 +213,40 @@ def test_batching_does_not_matter() -> None:
         assert [d.tolist() for d in live.draft(mine[::-1])] == together[::-1]
         for i in mine:
             live.finish(i)
+
+
+@pytest.mark.parametrize("spec", ["suffix:scope=problem", "suffix:scope=own", "das"])
+def test_a_negative_token_is_refused(spec: str) -> None:
+    """It would be taken for the end of a text."""
+    live = DRAFTERS.make(spec).live()
+    for request, prompt in (("a", [1, 2]), ("b", [])):
+        live.begin(request, "p", prompt)
+        with pytest.raises(ValueError, match="negative"):
+            live.extend([request], [np.array([3, -1], np.int32)])
+    with pytest.raises(ValueError, match="negative"):
+        live.begin("c", "p", [-1])
+    live.begin("c", "p", [1])
+    with pytest.raises(ValueError, match="negative"):
+        live.learn("p", [1, -1, 1])
+    live.extend(["a"], [[1]])
+    assert [len(draft) for draft in live.draft(["a", "b"])] == [int("problem" not in spec), 0]
+
+
+def test_a_match_does_not_begin_with_the_first_token_of_all() -> None:
+    """Whether or not there was a prompt before it, and whenever the request began."""
+    live = DRAFTERS.make("suffix:scope=problem").live()
+    live.learn("p", [1, 2, 3])
+    live.start_step(1)
+    live.begin("r", "p", [])
+    live.extend(["r"], [[1]])
+    live.begin("s", "p", [1])
+    assert [len(draft) for draft in live.draft(["r", "s"])] == [0, 0]
+
+
+def test_a_long_prompt_takes_the_room_that_it_needs() -> None:
+    live = Suffix(scope="own", depth=256).live()
+    live.begin("long", "p", np.random.default_rng(0).integers(0, 9, 30_000, dtype=np.int32))
+    assert len(live._tree.node) < 100_000
 
 
 def test_a_request_begins_once() -> None:

@@ -12,10 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from longtail.policies.drafters.suffix_history import SuffixHistory
+from longtail.policies.drafters.suffix_live import LiveSuffix
 from longtail.policies.drafters.suffix_nodes import (
     ALIVE,
     COUNT,
     END,
+    GONE,
     HEAD,
     LEN,
     NEXT,
@@ -33,6 +35,7 @@ from longtail.policies.drafters.suffix_nodes import (
 )
 from longtail.policies.drafters.suffix_rule import HISTORY, SuffixRule
 from longtail.policies.drafters.suffix_tree import append, free_tree
+from longtail.policies.registry import ComponentError
 from longtail.traces.schema import TraceError
 
 ALPHABET = 3
@@ -118,7 +121,7 @@ def check_lists(tree: Tree) -> None:
     """Children hang together both ways, and all nodes are somebody's."""
     seen = 0
     for node in range(int(tree.state[0])):
-        if tree.node[node, PREV] == -2:
+        if tree.node[node, PREV] == GONE:
             continue
         seen += 1
         head = int(tree.node[node, HEAD])
@@ -192,6 +195,23 @@ def test_what_stays_keeps_no_room_for_what_went() -> None:
         assert history.tree.node[found[0], COUNT] == expected(texts[-2:], s)[0]
 
 
+@pytest.mark.parametrize("begin", [0, 5000, (1 << 32) - 5000])
+def test_the_ring_grows_wherever_it_stands(begin: int) -> None:
+    rng = np.random.default_rng(0)
+    history, texts = SuffixHistory(rule(4, window=1), begin), list[Text]()
+    for step in range(12):
+        history.start_step(step)
+        texts = [text for text in texts if text[0] >= step - 1]
+        text = rng.integers(0, ALPHABET, 300 + 400 * step, dtype=np.int32)
+        history.add(step, "a", text)
+        texts.append((step, "a", text.tolist(), 1))
+    for s in strings(2):
+        found = locate(history, "a", s)
+        assert found is not None
+        assert history.tree.node[found[0], COUNT] == expected(texts, s)[0]
+    assert len(history.text) == 1 << 14
+
+
 def test_empty_rollouts() -> None:
     history = SuffixHistory(rule(4))
     for _ in range(20_000):
@@ -210,11 +230,11 @@ def test_trees_are_freed() -> None:
         roots.append(root)
         tip, off, tips = np.zeros(9, np.int32), np.zeros(9, np.int32), 1
         tip[0] = root
+        tree = reserve(tree, 2 * (500 + 8))
         text = np.empty(502, np.int32)
         for i in range(500):
-            tree = reserve(tree, 16)
             token = rng.integers(0, 4)
-            tips = append(tree, root, text, nowhere, 0, -1, i, tip, off, tips, token, 8, 1)
+            tips = append(tree, text, nowhere, 0, -1, i, tip, off, tips, token, 8, 1)
     alive = int(tree.state[ALIVE])
     free_tree(tree, roots[2])
     assert tree.state[ALIVE] < alive
@@ -224,6 +244,37 @@ def test_trees_are_freed() -> None:
     assert tree.state[ALIVE] == 0
     clear(tree)
     assert (tree.table == NONE).all()
+
+
+def test_a_tree_is_freed_after_something_was_dropped() -> None:
+    """Its most frequent children have not been looked up again."""
+    history = SuffixHistory(rule(4, window=1))
+    history.add(0, "a", np.array([1, 2, 1, 2], np.int32))
+    history.add(1, "a", np.array([1, 2, 1, 3], np.int32))
+    history.start_step(2)
+    free_tree(history.tree, history.root("a"))
+    assert history.tree.state[ALIVE] == 0
+
+
+def test_tokens_that_are_none() -> None:
+    history = SuffixHistory(rule(3))
+    with pytest.raises(ValueError, match="negative"):
+        history.add(0, "a", np.array([1, -1, -1, 1, -1, -1], np.int32))
+    assert history.tokens == 0
+
+
+def test_more_than_can_be_counted() -> None:
+    """Refused before a count wraps around."""
+    history = SuffixHistory(rule(2, half_life=4.0))
+    history.start_step(7)  # the last before all is weighed anew: it counts most
+    text = np.zeros(1 << 20, np.int32)
+    for _ in range(7):
+        history.add(7, "a", text)
+    with pytest.raises(ComponentError, match="half_life=0"):
+        history.add(7, "a", text)
+    found = locate(history, "a", (0,))
+    assert found is not None and history.tree.node[found[0], COUNT] == 7 * 256 << 20
+    history.add(7, "b", text)
 
 
 def test_large_tokens_and_many_children() -> None:
@@ -253,6 +304,19 @@ def test_stored_and_read_again(
     check(again, [*texts, (1, "a", [0, 1, 0, 1], 1)], 4)
     again.start_step(3)
     check(again, [(1, "a", [0, 1, 0, 1], 1)], 4)
+
+
+def test_a_stored_history_is_weighed_by_who_reads_it(tmp_path: Path) -> None:
+    halved = SuffixHistory(rule(4, half_life=1.0))
+    for step, text in ((0, [1, 2]), (0, [1, 2]), (3, [1, 3])):
+        halved.start_step(step)
+        halved.add(step, "a", np.array(text, np.int32))
+    halved.save(tmp_path / "history.npz")
+    for read_by, token in ((rule(4), 2), (halved.rule, 3)):
+        live = LiveSuffix(read_by, SuffixHistory.load(tmp_path / "history.npz", read_by))
+        live.start_step(4)
+        live.begin("r", "a", [9, 1])
+        assert live.draft(["r"])[0].tolist() == [token]
 
 
 def test_what_is_no_stored_history(tmp_path: Path) -> None:
