@@ -51,15 +51,18 @@ def test_the_suite_at_toy_size_goes_on_where_it_stopped(suite: tuple[Path, Resul
 CALIBRATED = ("none", "suffix:scope=both/unlimited")
 
 
-def test_two_policies_predict_the_others(suite: tuple[Path, Result], tmp_path: Path) -> None:
-    """Tokens are asserted, seconds are reported: this machine's say little (`pytest -s`)."""
+def test_two_policies_predict_the_others(
+    suite: tuple[Path, Result], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Tokens are asserted, seconds are shown in every test run: this machine's say little."""
     folder, _ = suite
     runs = {path.name: read_runs([path])[0] for path in sorted(folder.glob("dummy-*"))}
     seen = [run.folder for run in runs.values() if run.policy in CALIBRATED]
     model, out = tmp_path / "model.json", tmp_path / "validation"
     command("calibrate", *seen, "-o", model)
     done = command("validate", "--live", folder, "--calibration", model, "-o", out)
-    print(done.output)
+    with capsys.disabled():
+        print(f"\n{done.output}")
     stored = Validation.read(out)
     assert stored.exact and len(stored.checks) == 28
     held_out = {check.policy for check in stored.checks if check.held_out}
@@ -111,7 +114,9 @@ def test_generation_in_rounds(tiny_llama: Path, tmp_path: Path) -> None:
     assert len({*map(tuple, texts.values())}) == 1
 
 
-def test_generation_is_forecast_from_its_history(tiny_llama: Path, tmp_path: Path) -> None:
+def test_generation_is_forecast_from_its_history(
+    tiny_llama: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """What is recorded has the simulator's acceptance, and earlier rollouts stand in for it."""
     engine = ["--model", tiny_llama, "--engine", "max_model_len=256"]
     words = ["sample", "--prompts", 6, "--samples", 4, "--max-tokens", 150]
@@ -123,7 +128,8 @@ def test_generation_is_forecast_from_its_history(tiny_llama: Path, tmp_path: Pat
     ]
     command("run", *words, *engine, *runs)
     done = command("validate", "--live", tmp_path / "runs", "-o", tmp_path / "validation")
-    print(done.output)
+    with capsys.disabled():
+        print(f"\n{done.output}")
     forecasts = Validation.read(tmp_path / "validation").forecasts
     assert [f.rl_step for f in forecasts] == [1, 2] * 3
     for f in forecasts:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from small_workloads import Rollout, random_rollouts, workload_of
 
@@ -265,6 +265,13 @@ def replica_of(load: Workload, setup: Setup, step: int, log: bool = False) -> Re
     )
 
 
+@example(
+    rollouts=random_rollouts(16, rl_steps=1, prompts=3, samples=2, longest=16, alphabet=2),
+    drafter="none",
+    budget="unlimited",
+    stops=[0.015625],
+    seed=0,
+)
 @settings(max_examples=100, deadline=None)
 @given(
     rollouts=traces,
@@ -288,7 +295,8 @@ def test_stopped_and_resumed(
     assert pieces.clock_s == whole.clock_s
     for a, b in ((whole.state, pieces.state), (whole.batch, pieces.batch)):
         for name in a._fields:
-            if name != "slots":
+            # What a forward was told is left over from the last one that was scheduled one by one.
+            if name not in {"slots", "scheduled", "budget"}:
                 assert np.array_equal(getattr(a, name), getattr(b, name), equal_nan=True), name
 
 
