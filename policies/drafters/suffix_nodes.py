@@ -204,7 +204,7 @@ def lead(node, parent, child):
 
 @jit()
 def settle(tree, parent):
-    """Find the most frequent child again after remove() has taken from it; the new head."""
+    """Find the most frequent child again after drop_texts() took from it; the new head."""
     node = tree.node
     head = unsettled(node[parent, HEAD])
     node[parent, HEAD] = head

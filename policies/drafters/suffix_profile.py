@@ -22,11 +22,11 @@ def profile_suffix(rule: SuffixRule, lengths: Lengths, tokens: Tokens, threads: 
     order = np.argsort(corpus, kind="stable")
     cuts = np.flatnonzero(np.diff(corpus[order])) + 1
     corpora = np.split(order.astype(np.int64), cuts)
-    heaviest = HEAVIEST if rule.half_life else 1
-    for rows in corpora:
-        check_weight(heaviest * int(lengths.output_len[rows].sum() + len(rows)), rule)
     oldest = {int(step): rule.oldest(int(step)) for step in np.unique(lengths.rl_step)}
     oldest_of = np.array([oldest[step] for step in lengths.rl_step.tolist()], np.int64)
+
+    for rows in corpora if rule.scope & HISTORY else ():
+        check_weight(_most_seen(rule, lengths.rl_step[rows], lengths.output_len[rows]), rule)
 
     def one(rows: np.ndarray) -> None:
         _profile_corpus(
@@ -52,6 +52,19 @@ def profile_suffix(rule: SuffixRule, lengths: Lengths, tokens: Tokens, threads: 
     with ThreadPoolExecutor(threads) as pool:
         list(pool.map(one, corpora))
     return result
+
+
+def _most_seen(rule: SuffixRule, rl_step: np.ndarray, output_len: np.ndarray) -> int:
+    """What one corpus may weigh at most at a time: new rollouts come before the oldest go. And how
+    much text there is, whose positions have to be counted.
+    """
+    ends = np.concatenate([[0], np.cumsum(output_len + 1, dtype=np.int64)])
+    steps = np.unique(rl_step)
+    known = ends[np.searchsorted(rl_step, steps)]
+    gone = ends[np.searchsorted(rl_step, [rule.oldest(int(step)) for step in steps])]
+    seen = known - np.concatenate([[0], gone[:-1]])
+    heaviest = HEAVIEST if rule.half_life else 1
+    return max(heaviest * int(seen.max()), int(ends[-1]))
 
 
 @jit()

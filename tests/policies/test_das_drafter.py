@@ -5,8 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from small_workloads import Rollout, workload_of
 
 from longtail.policies.components import DRAFTERS
+from longtail.policies.drafters import suffix_rule
 from longtail.policies.registry import ComponentError, spec_of
 
 
@@ -77,3 +79,15 @@ def test_a_file_that_changed(tmp_path: Path) -> None:
     assert spec_of(DRAFTERS.make(spec)) != before
     with pytest.raises(ComponentError, match="another file"):
         DRAFTERS.make(before)
+
+
+def test_a_long_run_is_weighed_by_what_is_seen_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not by all that was ever written: what has left the window is not counted."""
+    load = workload_of([Rollout(step, 0, [9], [1, 2, 3] * 5) for step in range(40)])
+    monkeypatch.setattr(suffix_rule, "MOST", 256 * 16 * 4)  # four rollouts at the most
+    load.profile(DRAFTERS.make("das:window=2"))
+    for spec in ("das:window=5", "das:window=0"):
+        with pytest.raises(ComponentError, match="too long to be counted"):
+            load.profile(DRAFTERS.make(spec))
+    load.profile(DRAFTERS.make("das:window=5,half_life=0"))
+    load.profile(DRAFTERS.make("suffix:scope=own"))
