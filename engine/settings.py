@@ -74,6 +74,7 @@ class LiveSettings:
                     object.__setattr__(self, name, Path(value).expanduser())
                 except RuntimeError as error:
                     raise ComponentError(f"{name}: {value}: {error}") from None
+        self._check_drafter()
         if not isinstance(self.coupled, bool):
             raise ComponentError(f"coupled must be true or false, got {self.coupled!r}")
         k = self.longest_draft
@@ -90,6 +91,19 @@ class LiveSettings:
             raise ComponentError(
                 f"drafter '{self.drafter.name}' drafts up to {self.k} tokens; vLLM verifies at "
                 f"most {MAX_DRAFT}"
+            )
+
+    def _check_drafter(self) -> None:
+        """Refuse what cannot draft in an engine."""
+        name = self.drafter.name
+        if not getattr(self.drafter, "in_engine", True):
+            raise ComponentError(
+                f"drafter '{name}' cannot draft in an engine: its acceptance comes from a table; "
+                "simulate it, or run vLLM's own method"
+            )
+        if getattr(self.drafter, "trees", False):
+            raise ComponentError(
+                f"drafter '{name}' drafts trees, and vLLM verifies chains: use paths=1"
             )
 
     @property

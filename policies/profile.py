@@ -3,12 +3,15 @@
 For a drafter whose drafts depend on history and on the rollout's own text only, not on timing,
 this is computed once; a budget sweep then only walks arrays. Entry g of a rollout belongs to the
 draft made when g output tokens exist (entry 0 is unused: the first token comes from the prefill).
-A draft that is cut to b tokens drafts min(b, drafted[g]) and matches min(b, matched[g]).
+
+A draft is a chain of tokens, or a tree whose nodes are listed so that each stands behind its
+parent. Cut to b tokens it keeps the first b: a chain then matches min(b, matched[g]), a tree as
+many as there are ranks below b among those of the matched path.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
@@ -18,6 +21,10 @@ from .compiled import jit
 PROBES = np.array([1, 2, 4, 8, 16, 32], np.int32)  # draft lengths at which history is walked
 
 
+def _nothing() -> np.ndarray:
+    return np.empty(0, np.uint8)
+
+
 @dataclass(frozen=True)
 class Profile:
     """n rollouts in trace order, or one RL step of them."""
@@ -25,6 +32,24 @@ class Profile:
     drafted: np.ndarray  # uint8[sum of output_len]
     matched: np.ndarray  # uint8[same]: never beyond the rollout's end
     offsets: np.ndarray  # int64[n + 1]
+    labels: np.ndarray = field(
+        default_factory=_nothing
+    )  # uint8[sum of drafted]: what the drafter knows of each draft
+    # token's chances (policies/confidence.py), draft by draft; empty where nobody asked
+    ranks: np.ndarray = field(
+        default_factory=_nothing
+    )  # uint8[sum of matched]: where in a tree the matched tokens
+    # stand, ascending, draft by draft; empty for chains
+
+    @cached_property
+    def label_starts(self) -> np.ndarray:
+        """int64[sum of output_len + 1]: where each draft's labels begin."""
+        return starts_of(self.drafted)
+
+    @cached_property
+    def rank_starts(self) -> np.ndarray:
+        """int64[sum of output_len + 1]: where each draft's ranks begin; of length 0 for chains."""
+        return starts_of(self.matched) if len(self.ranks) else np.empty(0, np.int64)
 
     def part(self, first: int, last: int) -> Profile:
         """Rollouts first … last - 1 (views)."""
@@ -33,6 +58,8 @@ class Profile:
             self.drafted[begin:end],
             self.matched[begin:end],
             self.offsets[first : last + 1] - begin,
+            _between(self.labels, self.drafted, begin, end),
+            _between(self.ranks, self.matched, begin, end),
         )
 
     def take(self, rows: np.ndarray, output_len: np.ndarray) -> Profile:
@@ -45,8 +72,14 @@ class Profile:
         offsets = np.zeros(len(rows) + 1, np.int64)
         np.cumsum(output_len, out=offsets[1:])
         left = np.repeat(offsets[1:], output_len) - np.arange(len(index))  # to the end
-        matched = np.minimum(self.matched[index], left).astype(np.uint8)
-        return Profile(self.drafted[index], matched, offsets)
+        drafted, matched = self.drafted[index], self.matched[index]
+        matched = np.minimum(matched, left).astype(np.uint8)
+        labels, ranks = self.labels, self.ranks
+        if len(labels):
+            labels = labels[_gather(self.label_starts[index], drafted)]
+        if len(ranks):
+            ranks = ranks[_gather(self.rank_starts[index], matched)]
+        return Profile(drafted, matched, offsets, labels, ranks)
 
     def clairvoyant(self) -> Profile:
         """The same drafter with no token drafted in vain, and as few forwards as can be.
@@ -65,8 +98,32 @@ class Profile:
         with at most PROBES[b] draft tokens per forward.
         """
         result = np.zeros((len(self.offsets) - 1, len(PROBES), 3), np.int64)
-        _walk(self.drafted, self.matched, self.offsets, PROBES, result)
+        _walk(
+            self.drafted, self.matched, self.offsets, self.ranks, self.rank_starts, PROBES, result
+        )
         return result
+
+
+def starts_of(counts: np.ndarray) -> np.ndarray:
+    """int64[n + 1]: where each of n consecutive pieces of these sizes begins."""
+    starts = np.zeros(len(counts) + 1, np.int64)
+    np.cumsum(counts, out=starts[1:])
+    return starts
+
+
+def _between(flat: np.ndarray, counts: np.ndarray, begin: int, end: int) -> np.ndarray:
+    """The pieces of positions begin … end - 1, a view."""
+    if not len(flat):
+        return flat
+    first = int(counts[:begin].sum(dtype=np.int64))
+    return flat[first : first + int(counts[begin:end].sum(dtype=np.int64))]
+
+
+def _gather(starts: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """int64[sum of counts]: where the pieces that begin at `starts` lie."""
+    ends = np.cumsum(counts, dtype=np.int64)
+    shift = starts - (ends - counts)
+    return np.repeat(shift, counts) + np.arange(int(ends[-1]) if len(ends) else 0)
 
 
 def blank_profile(output_len: np.ndarray) -> Profile:
@@ -110,8 +167,19 @@ def _fewest_forwards(matched, offsets, best):
             left[g] = left[g + pick + 1] + 1
 
 
+@jit(inner=True)
+def accepted_of(draft, matched, ranks, start):
+    """How many tokens of a tree, cut to `draft` of them, are accepted: `matched` ranks begin at
+    `start`.
+    """
+    count = 0
+    while count < matched and ranks[start + count] < draft:
+        count += 1
+    return np.int32(count)
+
+
 @jit()
-def _walk(drafted, matched, offsets, probes, result):
+def _walk(drafted, matched, offsets, ranks, rank_starts, probes, result):
     for i in range(len(offsets) - 1):
         begin, length = offsets[i], offsets[i + 1] - offsets[i]
         for b in range(len(probes)):
@@ -119,6 +187,9 @@ def _walk(drafted, matched, offsets, probes, result):
             while g < length:
                 d = min(probes[b], np.int32(drafted[begin + g]))
                 a = min(d, np.int32(matched[begin + g]))
+                if len(ranks) > 0 and a > 0:
+                    most = np.int64(matched[begin + g])
+                    a = accepted_of(d, most, ranks, rank_starts[begin + g])
                 forwards += 1
                 total += d
                 good += a

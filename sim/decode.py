@@ -19,6 +19,7 @@ from numba import types
 from ..policies.batch import BATCH, DECODING, KV_TOKENS, PLAN, PREFILLING, RULE, WAITING
 from ..policies.compiled import jit
 from ..policies.latency import LATENCY
+from ..policies.profile import accepted_of
 from .schedule import schedule
 from .state import (
     ACCEPTED,
@@ -40,11 +41,14 @@ from .state import (
     LOG_FULL,
     LOGGED,
     LONGEST_DRAFT,
+    MOST_FORWARDS,
     OFFSETS,
     OUTSIDE,
+    PAUSED,
     POSITION_BIN,
     RUNNING,
     SEATS,
+    SHAPE,
     STATE,
     TAIL,
     TOKENS,
@@ -79,6 +83,23 @@ def _outside(covered, tokens, requests, kv_tokens, pairs, prefill_tokens):
         and covered[4, 0] <= prefill_tokens <= covered[4, 1]
     )
     return 0 if seen else 1
+
+
+@jit(inner=True)
+def _drafting_s(cost, drafted, deepest):
+    """What the drafter itself takes for a forward's drafts (policies/drafters/cost.py)."""
+    if drafted == 0:
+        return 0.0
+    return cost[0] + cost[1] * min(float(deepest), cost[2]) + cost[3] * drafted
+
+
+@jit(inner=True)
+def _accepted(shape, d, matched, at):
+    """How many of the first d draft tokens are accepted: of a chain, or of a tree with ranks."""
+    a = min(d, matched)
+    if a > 0 and len(shape.ranks) > 0:
+        return accepted_of(d, matched, shape.ranks, shape.rank_starts[at])
+    return a
 
 
 @jit(inner=True)
@@ -121,6 +142,7 @@ def _decode_jump(batch, state, latency, params, covered, limits, until_s, log):
         steps = min(steps, state.n[FREE] // n * limits[BLOCK])
     if len(log.seconds) > 0:
         steps = min(steps, len(log.seconds) - state.n[LOGGED])
+    steps = min(steps, limits[MOST_FORWARDS])
     done, outside = 0, 0
     while done < steps and state.clock[0] < until_s:
         begin = state.clock[0]
@@ -150,7 +172,7 @@ def _decode_jump(batch, state, latency, params, covered, limits, until_s, log):
 
 @jit(inner=True)
 def _decode_forwards(
-    batch, plan, state, drafted, matched, offsets, rule, latency, params, covered, limits,
+    batch, plan, state, drafted, matched, offsets, shape, rule, latency, params, covered, limits,
     until_s, log,
 ):  # fmt: skip
     """Forwards in which everybody decodes and no limit can bind, as many as there are in a row."""
@@ -177,19 +199,21 @@ def _decode_forwards(
     counts[PREFILLING] = 0
     while n > 0 and clock < until_s and n * margin <= free and not (finished and waiting > 0):
         finished = False
+        if done == limits[MOST_FORWARDS]:
+            break
         if logging and state.n[LOGGED] == len(log.seconds):
             break
         counts[DECODING] = n
         counts[KV_TOKENS] = held
         rule(batch, plan, budget)
-        total, good, kv, pairs = 0, 0, 0, 0
+        total, good, kv, pairs, deepest = 0, 0, 0, 0, np.int32(0)
         for j in range(n):
             i = np.uint32(slots[j])
             g = generated[i]
             at = np.uint64(offsets[i] + g)
             d = min(min(budget[i], np.int32(drafted[at])), min(longest, cap[i] - g - np.int32(1)))
             d = max(d, np.int32(0))
-            a = min(d, np.int32(matched[at]))
+            a = _accepted(shape, d, np.int32(matched[at]), at)
             left = output_len[i] - g
             gain = min(a + np.int32(1), left)
             generated[i] = g + gain
@@ -197,6 +221,7 @@ def _decode_forwards(
             all_drafted[i] += d
             all_accepted[i] += a
             total += d
+            deepest = max(deepest, d)
             good += a
             held += gain
             reach = prompt_len[i] + g + d
@@ -212,6 +237,7 @@ def _decode_forwards(
                 _locate(log, g, d, a)
         begin = clock
         clock = begin + latency(n + total, n, kv, pairs, 0, total, params)
+        clock += _drafting_s(shape.cost, total, deepest)
         outside += _outside(covered, n + total, n, kv, pairs, 0)
         done += 1
         tokens += n + total
@@ -247,8 +273,9 @@ def _decode_forwards(
 
 @jit(inner=True)
 def _forward(
-    batch, plan, state, drafted, matched, offsets, rule, latency, params, covered, limits, log
-):
+    batch, plan, state, drafted, matched, offsets, shape, rule, latency, params, covered, limits,
+    log,
+):  # fmt: skip
     """One forward in full: schedule, run, postprocess."""
     decoding, held = 0, 0
     for j in range(state.n[RUNNING]):
@@ -268,13 +295,14 @@ def _forward(
     if requests == 0:
         return  # everybody was preempted: nothing runs, no time passes
 
-    tokens, kv, pairs, prefill, total, good = 0, 0, 0, 0, 0, 0
+    tokens, kv, pairs, prefill, total, good, deepest = 0, 0, 0, 0, 0, 0, 0
     for j in range(requests):
         i = state.running[j]
         mine = state.scheduled[i]
         if state.phase[i] == DECODE:
             reach = batch.prompt_len[i] + batch.generated[i] - 1 + mine
             total += mine - 1
+            deepest = max(deepest, mine - 1)
         else:
             reach = state.computed[i] + mine
             prefill += mine
@@ -283,6 +311,7 @@ def _forward(
         pairs += mine * (2 * np.int64(reach) - mine + 1) // 2
     begin = state.clock[0]
     state.clock[0] = begin + latency(tokens, requests, kv, pairs, prefill, total, params)
+    state.clock[0] += _drafting_s(shape.cost, total, deepest)
     state.n[OUTSIDE] += _outside(covered, tokens, requests, kv, pairs, prefill)
 
     finished = False
@@ -291,8 +320,9 @@ def _forward(
         g = batch.generated[i]
         if state.phase[i] == DECODE:
             d = state.scheduled[i] - 1
-            a = min(d, np.int32(matched[offsets[i] + g]))
-            gain = min(a + 1, state.output_len[i] - g)
+            at = offsets[i] + g
+            a = _accepted(shape, np.int32(d), np.int32(matched[at]), at)
+            gain = min(a + np.int32(1), state.output_len[i] - g)
             batch.drafted[i] += d
             batch.accepted[i] += a
             good += a
@@ -324,24 +354,28 @@ def _forward(
 
 @jit(
     types.int64(
-        BATCH, PLAN, STATE, U1, U1, OFFSETS, RULE, LATENCY, F8, COVERED, I8, types.float64, LOG
+        BATCH, PLAN, STATE, U1, U1, OFFSETS, SHAPE, RULE, LATENCY, F8, COVERED, I8, types.float64,
+        LOG,
     ),
-)
+)  # fmt: skip
 def run(
-    batch, plan, state, drafted, matched, offsets, rule, latency, params, covered, limits, until_s,
-    log,
+    batch, plan, state, drafted, matched, offsets, shape, rule, latency, params, covered, limits,
+    until_s, log,
 ):  # fmt: skip
-    """Run forwards until nothing is left to do, `until_s` is reached, or the log is full.
+    """Run forwards until nothing is left to do, `until_s` is reached, the log is full, or
+    limits[MOST_FORWARDS] are done.
 
     batch, plan, state: as documented on the types; changed in place. drafted, matched: uint8,
-    offsets: int64[N + 1]: the drafter's profile of these N requests. covered: float64[5, 2], the
-    range of the latency model's arguments (policies/latency). limits: int64[5]: seats
-    (max_num_seqs), tokens per forward (max_num_batched_tokens), tokens per KV block, K, KV blocks
-    (UNLIMITED: no limit). A forward that has begun is finished, so the clock may end past
-    `until_s`. Returns IDLE, UNTIL or LOG_FULL.
+    offsets: int64[N + 1]: the drafter's profile of these N requests; shape: of its trees, and what
+    drafting costs. covered: float64[5, 2], the range of the latency model's arguments
+    (policies/latency). limits: int64[6]: seats (max_num_seqs), tokens per forward
+    (max_num_batched_tokens), tokens per KV block, K, KV blocks, forwards to be done (UNLIMITED: no
+    limit). A forward that has begun is finished, so the clock may end past `until_s`. Returns IDLE,
+    UNTIL, LOG_FULL or PAUSED.
     """
     longest = limits[LONGEST_DRAFT]
     margin = longest // limits[BLOCK] + 1  # blocks one request can need at most in one forward
+    first = state.n[FORWARDS]
     while True:
         n = state.n[RUNNING]
         waiting = state.n[TAIL] - state.n[HEAD]
@@ -351,6 +385,8 @@ def run(
             return UNTIL
         if len(log.seconds) > 0 and state.n[LOGGED] == len(log.seconds):
             return LOG_FULL
+        if state.n[FORWARDS] - first >= limits[MOST_FORWARDS]:
+            return PAUSED
         if (
             n > 0
             and state.n[IN_PREFILL] == 0
@@ -362,11 +398,11 @@ def run(
                 _decode_jump(batch, state, latency, params, covered, limits, until_s, log)
             else:
                 _decode_forwards(
-                    batch, plan, state, drafted, matched, offsets, rule, latency, params, covered,
-                    limits, until_s, log,
+                    batch, plan, state, drafted, matched, offsets, shape, rule, latency, params,
+                    covered, limits, until_s, log,
                 )  # fmt: skip
         else:
             _forward(
-                batch, plan, state, drafted, matched, offsets, rule, latency, params, covered,
-                limits, log,
+                batch, plan, state, drafted, matched, offsets, shape, rule, latency, params,
+                covered, limits, log,
             )  # fmt: skip

@@ -37,7 +37,7 @@ class Limits:
                 raise ComponentError(f"{name} must be at least 1, got {value}")
 
     def array(self, longest_draft: int) -> np.ndarray:
-        """int64[5] as the decode loop takes them."""
+        """int64[6] as the decode loop takes them."""
         blocks = UNLIMITED if self.kv_tokens is None else self.kv_tokens // self.block_size
         return np.array(
             [
@@ -46,6 +46,7 @@ class Limits:
                 self.block_size,
                 longest_draft,
                 blocks,
+                UNLIMITED,
             ]
         )
 

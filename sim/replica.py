@@ -9,9 +9,12 @@ import numpy as np
 import simpy
 
 from ..policies.batch import Batch, Plan, empty_batch
+from ..policies.drafters.cost import FREE as NO_COST
+from ..policies.drafters.cost import DraftCost
 from ..policies.latency import covered
 from ..policies.profile import Profile
 from .decode import run
+from .drafting import Drafting
 from .limits import Limits
 from .state import (
     ACCEPTED,
@@ -23,12 +26,15 @@ from .state import (
     LOG_COLUMNS,
     LOG_FULL,
     LOGGED,
+    MOST_FORWARDS,
     OUTSIDE,
+    PAUSED,
     POSITION_BIN,
     PREEMPTED,
     TAIL,
     TOKENS,
     Log,
+    Shape,
     State,
 )
 
@@ -44,21 +50,27 @@ class Replica:
         prompt_len: np.ndarray,
         output_len: np.ndarray,
         cap: np.ndarray,
-        profile: Profile,
+        profile: Profile | Drafting,
         budget: Any,
         plan: Plan,
         latency: Any,
         limits: Limits,
         longest_draft: int,
+        cost: DraftCost = NO_COST,
         log: bool = False,
     ) -> None:
         count = len(prompt_len)
         self.batch: Batch = empty_batch(prompt_len, cap)
         self.plan = plan
         self._limits = limits.array(longest_draft)
-        self._profile, self._rule, self._latency = profile, budget.rule, latency.seconds
+        self._drafting = profile if isinstance(profile, Drafting) else None
+        self._profile = profile.profile if isinstance(profile, Drafting) else profile
+        self._rule, self._latency = budget.rule, latency.seconds
         self._params = np.ascontiguousarray(latency.params, np.float64)
         self._covered = covered(latency)
+        self._shape = Shape(
+            _read_only(self._profile.ranks), _read_only(profile.rank_starts), cost.array
+        )
 
         def ints() -> np.ndarray:
             return np.zeros(count, np.int32)
@@ -98,6 +110,17 @@ class Replica:
 
     def decode(self, until_s: float) -> int:
         """Run forwards up to `until_s` (see sim/decode.py); why it stopped."""
+        if self._drafting is None:
+            return self._decode(until_s)
+        self._limits[MOST_FORWARDS] = 1
+        while True:
+            self._drafting.draft(self.batch, self.state)
+            why = self._decode(until_s)
+            self._drafting.learn(self.batch, self.state)
+            if why != PAUSED:
+                return why
+
+    def _decode(self, until_s: float) -> int:
         why: int = run(
             self.batch,
             self.plan,
@@ -105,6 +128,7 @@ class Replica:
             self._profile.drafted,
             self._profile.matched,
             self._profile.offsets,
+            self._shape,
             self._rule,
             self._latency,
             self._params,
@@ -169,3 +193,10 @@ class Replica:
         logged.
         """
         return self._log.positions
+
+
+def _read_only(array: np.ndarray) -> np.ndarray:
+    """A view typed as the decode loop takes it."""
+    view = array.view()
+    view.flags.writeable = False
+    return view

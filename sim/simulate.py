@@ -8,14 +8,15 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ..policies.components import BUDGETS, DRAFTERS, PLACEMENTS
+from ..policies.drafters.cost import cost_of
 from ..policies.latency import bound
 from ..policies.latency.presets import make_latency
-from ..policies.profile import Profile, perfect_profile
+from ..policies.profile import blank_profile, perfect_profile
 from ..policies.registry import spec_of
 from ..policies.view import StepView
 from .limits import Limits
 from .step import Requests, StepResult, simulate_step
-from .workload import Workload
+from .workload import StepDrafts, Workload
 
 
 @dataclass(frozen=True)
@@ -78,6 +79,9 @@ class Setup:
 @dataclass(frozen=True)
 class Bounds:
     """What no budget can beat, per RL step, seconds.
+
+    For drafts that depend on timing (siblings') the clairvoyant one is without drafts in vain, but
+    its timing is its own.
 
     Exactly so without limits and for a latency that is linear and charges nothing for drafting and
     KV; otherwise it is what a budget that knows the future would reach.
@@ -204,11 +208,10 @@ def simulate_steps(
     longest = longest if longest_draft is None else min(longest, longest_draft)
     results = []
     for step in rl_steps:
-        rows = workload.rows(step)
         past = workload.past(step, profile) if setup.budget.past_steps != 0 else ()
-        part = profile.part(rows.start, rows.stop)
+        drafts = workload.drafts(setup.drafter, step)
         requests = workload.requests(step)
-        results.append(run_step(requests, part, setup, step, longest, past=past, log=log))
+        results.append(run_step(requests, drafts, setup, step, longest, past=past, log=log))
         if progress:
             progress(step)
     return results
@@ -228,16 +231,19 @@ def simulate_bounds(
     longest = setup.drafter.longest_draft
     clairvoyant, perfect = {}, {}
     for step in workload.choose(rl_steps):
-        rows, requests = workload.rows(step), workload.requests(step)
+        requests = workload.requests(step)
 
         def seconds(
-            profile: Profile, k: int, step: int = step, requests: Requests = requests
+            profile: StepDrafts, k: int, step: int = step, requests: Requests = requests
         ) -> float:
             return run_step(requests, profile, everything if k else silent, step, k).makespan_s
 
-        drafts = workload.profile(setup.drafter).part(rows.start, rows.stop)
-        plain = seconds(drafts, 0)
-        clairvoyant[step] = min(plain, seconds(drafts.clairvoyant(), longest)) if longest else plain
+        plain = seconds(blank_profile(requests.output_len), 0)
+        if longest:
+            drafts = workload.drafts(setup.drafter, step, in_vain=False)
+            clairvoyant[step] = min(plain, seconds(drafts, longest))
+        else:
+            clairvoyant[step] = plain
         lengths = sorted({k for k in (1, 2, 4, 8, 16, 32, 64) if k < longest} | {longest})
         perfect[step] = min(
             plain, *(seconds(perfect_profile(requests.output_len, k), k) for k in lengths)
@@ -247,14 +253,14 @@ def simulate_bounds(
 
 def run_step(
     requests: Requests,
-    profile: Profile,
+    drafts: StepDrafts,
     setup: Setup,
     step: int,
     longest: int,
     past: tuple = (),
     log: bool = False,
 ) -> StepResult:
-    """One RL step of any requests with their profile; `past` is what the budget looks back on."""
+    """One RL step of any requests with their drafts; `past` is what the budget looks back on."""
     latency = bound(setup.latency, setup.drafter)
     told = latency if setup.told is None else bound(setup.told, setup.drafter)
 
@@ -272,11 +278,12 @@ def run_step(
     )
     return simulate_step(
         requests,
-        profile,
+        drafts,
         budget=setup.budget,
         latency=latency,
         placement=setup.placement,
         limits=setup.limits,
         view=view,
+        cost=cost_of(setup.drafter),
         log=log,
     )

@@ -11,7 +11,7 @@ COUNTERS = 12
 (RUNNING, HEAD, TAIL, FREE, FORWARDS, TOKENS, DRAFTED, ACCEPTED, PREEMPTED, LOGGED, IN_PREFILL,
  OUTSIDE) = range(COUNTERS)  # fmt: skip
 # limits
-SEATS, FORWARD_TOKENS, BLOCK, LONGEST_DRAFT, BLOCKS = range(5)
+SEATS, FORWARD_TOKENS, BLOCK, LONGEST_DRAFT, BLOCKS, MOST_FORWARDS = range(6)
 UNLIMITED = 1 << 60
 # columns of the log
 LOG_COLUMNS = (
@@ -20,7 +20,7 @@ LOG_COLUMNS = (
 )  # fmt: skip
 POSITION_BIN = 128  # output tokens
 # why the loop came back
-IDLE, UNTIL, LOG_FULL = range(3)
+IDLE, UNTIL, LOG_FULL, PAUSED = range(4)
 
 
 class State(NamedTuple):
@@ -40,6 +40,14 @@ class State(NamedTuple):
     finish_s: np.ndarray  # float64[N]
 
 
+class Shape(NamedTuple):
+    """What there is to drafts besides how long they are and how much of them matches."""
+
+    ranks: np.ndarray  # uint8: of trees' matched tokens (policies/profile.py); empty for chains
+    rank_starts: np.ndarray  # int64: where each position's ranks begin
+    cost: np.ndarray  # float64[4] (policies/drafters/cost.py)
+
+
 class Log(NamedTuple):
     """One row per forward, and sums by position in the rollout; without rows nothing is logged."""
 
@@ -55,3 +63,4 @@ LOG = types.NamedTuple([types.float64[:, ::1], types.int64[:, ::1], types.int64[
 U1 = types.Array(types.uint8, 1, "C", readonly=True)
 COVERED = types.float64[:, ::1]
 OFFSETS = types.Array(types.int64, 1, "C", readonly=True)
+SHAPE = types.NamedTuple([U1, OFFSETS, F8], Shape)

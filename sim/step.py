@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -9,8 +10,10 @@ import numpy as np
 import pandas as pd
 import simpy
 
+from ..policies.drafters.cost import FREE, DraftCost
 from ..policies.profile import Profile
 from ..policies.view import StepView
+from .drafting import Drafting
 from .limits import Limits
 from .replica import Replica
 
@@ -62,16 +65,19 @@ class StepResult:
 
 def simulate_step(
     requests: Requests,
-    profile: Profile,
+    profile: Profile | Callable[[int, np.ndarray], Drafting],
     *,
     budget: Any,
     latency: Any,
     placement: Any,
     limits: Limits,
     view: StepView,
+    cost: DraftCost = FREE,
     log: bool = False,
 ) -> StepResult:
     """Run one RL step in a SimPy world of `limits.replicas` replicas.
+
+    profile: of all requests, or what makes the drafts of each replica's (its number, its requests).
 
     Raises CapacityError if a rollout cannot fit, ConservationError if the result does not add up.
     """
@@ -80,19 +86,25 @@ def simulate_step(
     served = placement.assign(view, limits.replicas)
     replicas = []
     served = [rows for rows in served if len(rows)]  # a replica without requests has no part in it
-    for rows in served:
+    for number, rows in enumerate(served):
         whole = len(rows) == len(requests.prompt) and (np.diff(rows) == 1).all()
         mine = view if whole else _part(view, rows)
+        drafts: Profile | Drafting
+        if isinstance(profile, Profile):
+            drafts = profile if whole else profile.take(rows, requests.output_len[rows])
+        else:
+            drafts = profile(number, rows)
         replica = Replica(
             prompt_len=requests.prompt_len[rows],
             output_len=requests.output_len[rows],
             cap=requests.cap[rows],
-            profile=profile if whole else profile.take(rows, requests.output_len[rows]),
+            profile=drafts,
             budget=budget,
             plan=budget.plan(mine),
             latency=latency,
             limits=limits,
             longest_draft=view.longest_draft,
+            cost=cost,
             log=log,
         )
         env.process(replica.live(env))

@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
 from ..policies.batch import NO_CAP
+from ..policies.drafters.live import LiveDrafter
 from ..policies.profile import Profile
 from ..policies.registry import spec_of
 from ..policies.view import PastStep
 from ..traces.rollouts import Lengths, Tokens
 from ..traces.schema import TraceError
 from ..traces.store import Trace
+from .drafting import Drafting
 from .step import Requests
+
+StepDrafts: TypeAlias = Profile | Callable[[int, np.ndarray], Drafting]
 
 
 @dataclass
@@ -33,6 +37,7 @@ class Workload:
     wall_s: dict[str, float] = field(default_factory=lambda: {"read": 0.0, "profile": 0.0})
     _profiles: dict[str, Profile] = field(default_factory=dict, repr=False)
     _parts: dict[tuple[int, int], Profile] = field(default_factory=dict, repr=False)
+    _live: dict[tuple[str, int], tuple[int, LiveDrafter]] = field(default_factory=dict, repr=False)
 
     @classmethod
     def from_trace(
@@ -103,14 +108,57 @@ class Workload:
         """
         key = spec_of(drafter)
         if key not in self._profiles:
-            if drafter.needs_tokens and self.tokens is None:
-                began = time.perf_counter()
-                self.tokens = self._read_tokens(drafter)
-                self.wall_s["read"] += time.perf_counter() - began
+            if drafter.needs_tokens:
+                self._have_tokens(drafter)
             began = time.perf_counter()
             self._profiles[key] = drafter.profile(self.lengths, self.tokens, threads=cores())
             self.wall_s["profile"] += time.perf_counter() - began
         return self._profiles[key]
+
+    def drafts(self, drafter: Any, rl_step: int, *, in_vain: bool = True) -> StepDrafts:
+        """The drafter's drafts for one RL step, as the decode loop takes them.
+
+        in_vain: whether more is drafted than will be accepted, as it is unless for a bound.
+        """
+        rows = self.rows(rl_step)
+        if not drafter.timed:
+            part = self.profile(drafter).part(rows.start, rows.stop)
+            return part if in_vain else part.clairvoyant()
+        tokens = self._have_tokens(drafter)
+
+        def drafting(replica: int, which: np.ndarray) -> Drafting:
+            live = self._live_at(drafter, replica, rl_step, tokens)
+            return Drafting(
+                live, self.lengths, tokens, rows.start + which, trees=drafter.trees, in_vain=in_vain
+            )
+
+        return drafting
+
+    def _live_at(self, drafter: Any, replica: int, rl_step: int, tokens: Tokens) -> LiveDrafter:
+        """A drafter that knows the RL steps before `rl_step`, of which it has run none."""
+        key = (spec_of(drafter), replica)
+        begun, live = self._live.get(key, (None, drafter.live()))
+        if begun is not None and begun >= rl_step:
+            begun, live = None, drafter.live()
+        depends = drafter.history_steps
+        first = -1 if depends is None else rl_step - depends
+        for step in self.rl_steps:
+            if max(first, -1 if begun is None else begun) <= step < rl_step:
+                if begun != step:
+                    live.start_step(step)
+                for row in range(self.rows(step).start, self.rows(step).stop):
+                    live.learn(int(self.lengths.prompt[row]), tokens.output(row))
+        live.start_step(rl_step)
+        self._live[key] = (rl_step, live)
+        return live
+
+    def _have_tokens(self, drafter: Any) -> Tokens:
+        """The trace's tokens, read once."""
+        if self.tokens is None:
+            began = time.perf_counter()
+            self.tokens = self._read_tokens(drafter)
+            self.wall_s["read"] += time.perf_counter() - began
+        return self.tokens
 
     def _read_tokens(self, drafter: Any) -> Tokens:
         if self.trace is None or not self.trace.has_tokens:

@@ -7,6 +7,8 @@ from typing import Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 
+from ..drafts import Drafts
+
 Ints: TypeAlias = Sequence[int] | np.ndarray  # tokens: any sequence of integers
 
 
@@ -34,8 +36,8 @@ class LiveDrafter(Protocol):
     def extend(self, requests: Sequence[Hashable], tokens: Sequence[Ints]) -> None:
         """The tokens that each of these running requests has just generated; each named once."""
 
-    def draft(self, requests: Sequence[Hashable]) -> list[np.ndarray]:
-        """One draft for each of these running requests: int32[at most K], K = `longest_draft`.
+    def draft(self, requests: Sequence[Hashable]) -> Drafts:
+        """One draft for each of these running requests, at most K = `longest_draft` tokens each.
 
         The arrays are the caller's. Nothing is remembered of having been asked.
         """

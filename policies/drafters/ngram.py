@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import numpy as np
 
 from ...traces.rollouts import Lengths, Tokens
 from ..compiled import jit
+from ..drafts import Drafts, drafts_of
 from ..profile import Profile, blank_profile
 from ..registry import option
 from .live import Ints, LiveDrafter
@@ -28,6 +29,9 @@ class Ngram:
     name: ClassVar[str] = "ngram"
     source: ClassVar[str] = "vLLM v1/spec_decode/ngram_proposer.py; prompt lookup decoding"
     acceptance: ClassVar[str] = "token-exact replay (one-hot drafts against recorded tokens)"
+    timed: ClassVar[bool] = False
+    in_engine: ClassVar[bool] = True
+    trees: ClassVar[bool] = False
     needs_tokens: ClassVar[bool] = True
     history_steps: ClassVar[int | None] = 0  # drafts depend on a rollout's own text only
 
@@ -44,8 +48,13 @@ class Ngram:
         """K, tokens."""
         return self.k
 
-    def profile(self, lengths: Lengths, tokens: Tokens, threads: int = 1) -> Profile:
-        """What would be drafted at every position of every rollout (see policies/profile.py)."""
+    def profile(
+        self, lengths: Lengths, tokens: Tokens, threads: int = 1, labels: bool = False
+    ) -> Profile:
+        """What would be drafted at every position of every rollout (see policies/profile.py).
+
+        A draft token's label: the length of the n-gram, and its place in the draft up to three.
+        """
         result = blank_profile(lengths.output_len)
         parts = np.array_split(np.arange(len(lengths)), max(4 * threads, 1))
 
@@ -62,15 +71,30 @@ class Ngram:
                 self.k,
                 result.drafted,
                 result.matched,
+                sources,
             )
 
+        sources = np.zeros(len(result.drafted) if labels else 0, np.uint8)
         with ThreadPoolExecutor(threads) as pool:
             list(pool.map(one, parts))
+        if labels:
+            place = np.arange(int(result.drafted.sum(dtype=np.int64)))
+            place -= np.repeat(result.label_starts[:-1], result.drafted)
+            result = replace(result, labels=_label(np.repeat(sources, result.drafted), place))
         return result
+
+    def prior(self) -> np.ndarray:
+        """float64[256]: even odds, before anything was drafted."""
+        return np.full(256, 0.5)
 
     def live(self) -> LiveDrafter:
         """The same drafts, one forward at a time."""
         return LiveNgram(self)
+
+
+def _label(n: np.ndarray, place: np.ndarray) -> np.ndarray:
+    """uint8: of draft tokens at these places (from 0) behind n-grams of these lengths."""
+    return (4 * np.minimum(n, 63) + np.minimum(place, 3)).astype(np.uint8)
 
 
 @jit(inner=True)
@@ -110,7 +134,9 @@ def _profile_rollouts(
     limit,
     drafted,
     matched,
+    sources,
 ):
+    """sources: uint8[positions], the n-grams' lengths, or of length 0."""
     for row in rows:
         prompt = prompt_of[row]
         p0, p1 = prompt_offsets[prompt], prompt_offsets[prompt + 1]
@@ -147,6 +173,8 @@ def _profile_rollouts(
                     ):
                         good += 1
                     drafted[begin + g], matched[begin + g] = d, good
+                    if len(sources) > 0:
+                        sources[begin + g] = n
                     break
 
 
@@ -194,18 +222,16 @@ class LiveNgram:
             self._text[request][size : size + len(new)] = new
             self._size[request] = size + len(new)
 
-    def draft(self, requests: Sequence[Hashable]) -> list[np.ndarray]:
-        """One draft per request, int32[<= k]."""
-        drafts = []
-        for request in requests:
+    def draft(self, requests: Sequence[Hashable]) -> Drafts:
+        """One draft per request."""
+        drafts, matches = [], np.zeros((len(requests), 1), np.uint8)
+        for j, request in enumerate(requests):
             text, size = self._text[request], self._size[request]
             source, n = _lookup(text, size, self._options.min, self._options.max)
-            drafts.append(
-                text[source : min(source + self._options.k, size)].copy()
-                if n
-                else np.empty(0, np.int32)
-            )
-        return drafts
+            matches[j] = n
+            drafts.append(text[source : min(source + self._options.k, size)] if n else text[:0])
+        longest = max(map(len, drafts), default=0)
+        return drafts_of(drafts, _label(matches, np.arange(longest)))
 
     def finish(self, request: Hashable, learn: bool = True) -> None:
         """Forget the request."""

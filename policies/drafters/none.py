@@ -9,6 +9,7 @@ from typing import ClassVar
 import numpy as np
 
 from ...traces.rollouts import Lengths, Tokens
+from ..drafts import Drafts, no_drafts
 from ..profile import Profile, blank_profile
 from .live import Ints, LiveDrafter
 
@@ -20,13 +21,22 @@ class NoDrafter:
     name: ClassVar[str] = "none"
     source: ClassVar[str] = "plain autoregressive decoding"
     acceptance: ClassVar[str] = "no drafts"
+    timed: ClassVar[bool] = False
+    in_engine: ClassVar[bool] = True
+    trees: ClassVar[bool] = False
     needs_tokens: ClassVar[bool] = False
     longest_draft: ClassVar[int] = 0
     history_steps: ClassVar[int | None] = 0
 
-    def profile(self, lengths: Lengths, tokens: Tokens | None, threads: int = 1) -> Profile:
+    def profile(
+        self, lengths: Lengths, tokens: Tokens | None, threads: int = 1, labels: bool = False
+    ) -> Profile:
         """All zeros."""
         return blank_profile(lengths.output_len)
+
+    def prior(self) -> np.ndarray:
+        """No label is ever given."""
+        return np.zeros(256)
 
     def live(self) -> LiveDrafter:
         """Itself: there is no state."""
@@ -41,9 +51,9 @@ class NoDrafter:
     def extend(self, requests: Sequence[Hashable], tokens: Sequence[Ints]) -> None:
         """Nothing to index."""
 
-    def draft(self, requests: Sequence[Hashable]) -> list[np.ndarray]:
+    def draft(self, requests: Sequence[Hashable]) -> Drafts:
         """Empty drafts."""
-        return [np.empty(0, np.int32) for _ in requests]
+        return no_drafts(len(requests))
 
     def finish(self, request: Hashable, learn: bool = True) -> None:
         """Nothing to forget."""

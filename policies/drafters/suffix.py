@@ -43,6 +43,9 @@ class Suffix(SuffixLookup):
         0.1, "stop a draft when its probability falls below", low=0.0, high=1.0
     )
     max: int = option(16, "longest draft", low=0, high=128, unit="tokens")
+    paths: int = option(
+        1, "continuations drafted at once; above 1 a draft is a tree", low=1, high=128
+    )
 
     @property
     def history_steps(self) -> int | None:
@@ -60,6 +63,7 @@ class Suffix(SuffixLookup):
             limit=self.max,
             factor=self.factor,
             min_prob=self.min_prob,
+            paths=self.paths,
             keep=self.keep,
             window=self.window,
         )

@@ -33,7 +33,7 @@ def follow(tree, root, text, base, mask, tip, off, tips, token, depth):
 
 
 @jit(inner=True)
-def _tips_at(tip, off, tips, v, k):
+def tips_at(tip, off, tips, v, k):
     """How many tips stop k tokens into v's edge."""
     count = 0
     for j in range(1, tips):
@@ -43,7 +43,8 @@ def _tips_at(tip, off, tips, v, k):
 
 
 @jit(inner=True)
-def _tips_before(tip, off, tips, v, k):
+def tips_before(tip, off, tips, v, k):
+    """How many tips stop before."""
     count = 0
     for j in range(1, tips):
         if tip[j] == v and off[j] < k:
@@ -53,20 +54,21 @@ def _tips_before(tip, off, tips, v, k):
 
 @jit(inner=True)
 def draft(
-    tree, text, base, mask, tip, off, tips, live, depth, limit, factor, min_prob, tokens, probs
+    tree, text, base, mask, tip, off, tips, live, depth, limit, factor, min_prob, tokens, counts
 ):
-    """The draft that SuffixDecoding's published rule picks (arXiv 2411.04975 §3; score = sum of
-    probs).
+    """The draft that SuffixDecoding's published rule picks (arXiv 2411.04975 §3; score = sum of the
+    path's probabilities).
 
     For every matching suffix, longest first, walk the most frequent continuations, at most
     factor * match length and `limit` tokens, until the path's probability falls under `min_prob`;
     keep the path with the highest score, ties to the longer match. tokens: int32[2, >= limit] and
-    probs: float32[2, >= limit] are written; returns (row of the draft in them, its length, its
-    score). live: the tips are of a text in this tree, which goes on nowhere yet. Single precision
-    throughout, as in arctic-inference.
+    counts: int32[2, >= limit + 1] (how often the match and the first i tokens occurred) are
+    written; returns (row of the draft in them, its length, its score, tokens of its match). live:
+    the tips are of a text in this tree, which goes on nowhere yet. Single precision throughout, as
+    in arctic-inference.
     """
     node = tree.node
-    best, best_length, row = np.float32(0.0), 0, 0
+    best, best_length, row, match = np.float32(0.0), 0, 0, 0
     seen_count, seen_room = np.int32(-1), 0
     for j in range(min(tips - 1, depth - 1), 0, -1):
         room = min(limit, depth - j)
@@ -79,18 +81,19 @@ def draft(
         v, k = tip[j], off[j]
         count = node[v, COUNT]
         if live:
-            count -= _tips_before(tip, off, tips, v, k)
+            count -= tips_before(tip, off, tips, v, k)
         if count == seen_count and room <= seen_room:
             continue  # the same occurrences, so the same walk
         seen_count, seen_room = count, room
         prob, score, length, spare = np.float32(1.0), np.float32(0.0), 0, 1 - row
+        counts[spare, 0] = count
         last = node[v, LEN]
         while length < room:
             if k < last:
                 token = text[(base + node[v, START] + k) & mask]
                 if token == END:
                     break
-                then = count - _tips_at(tip, off, tips, v, k) if live else count
+                then = count - tips_at(tip, off, tips, v, k) if live else count
                 k += 1
             else:
                 head = node[v, HEAD]
@@ -105,9 +108,9 @@ def draft(
                     break
                 count = then
             tokens[spare, length] = token
-            probs[spare, length] = prob
             score += prob
             length += 1
+            counts[spare, length] = count
         if score > best:
-            best, best_length, row = score, length, spare
-    return row, best_length, best
+            best, best_length, row, match = score, length, spare, j
+    return row, best_length, best, match

@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import numpy as np
 
 from ...traces.rollouts import Lengths, Tokens
 from ..compiled import jit
-from ..profile import Profile, blank_profile
+from ..drafts import match_tree
+from ..profile import Profile, blank_profile, starts_of
+from .suffix_branch import pick_tree
 from .suffix_draft import draft, follow
+from .suffix_label import write_labels
 from .suffix_nodes import clear, new_root, new_tree, reserve
 from .suffix_rule import HEAVIEST, HISTORY, OWN, SuffixRule, check_weight, newest, weigh
 from .suffix_tree import add_text, append, drop_texts
 
 
-def profile_suffix(rule: SuffixRule, lengths: Lengths, tokens: Tokens, threads: int = 1) -> Profile:
+def profile_suffix(
+    rule: SuffixRule, lengths: Lengths, tokens: Tokens, threads: int = 1, labels: bool = False
+) -> Profile:
     """What would be drafted at every position of every rollout; corpora on `threads` threads."""
     result = blank_profile(lengths.output_len)
     corpus = np.zeros_like(lengths.prompt) if rule.shared else lengths.prompt
@@ -28,8 +34,8 @@ def profile_suffix(rule: SuffixRule, lengths: Lengths, tokens: Tokens, threads: 
     for rows in corpora if rule.scope & HISTORY else ():
         check_weight(_most_seen(rule, lengths.rl_step[rows], lengths.output_len[rows]), rule)
 
-    def one(rows: np.ndarray) -> None:
-        _profile_corpus(
+    def one(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        kept: tuple[np.ndarray, np.ndarray] = _profile_corpus(
             rows,
             lengths.rl_step,
             oldest_of,
@@ -45,13 +51,41 @@ def profile_suffix(rule: SuffixRule, lengths: Lengths, tokens: Tokens, threads: 
             rule.limit,
             np.float32(rule.factor),
             np.float32(rule.min_prob),
+            rule.paths,
+            rule.unit,
+            labels,
             result.drafted,
             result.matched,
         )
+        return kept
 
     with ThreadPoolExecutor(threads) as pool:
-        list(pool.map(one, corpora))
+        pieces = list(pool.map(one, corpora))
+    if labels:
+        result = replace(result, labels=_in_order(result, result.drafted, corpora, pieces, 0))
+    if rule.paths > 1:
+        result = replace(result, ranks=_in_order(result, result.matched, corpora, pieces, 1))
     return result
+
+
+def _in_order(
+    profile: Profile,
+    counts: np.ndarray,
+    corpora: list[np.ndarray],
+    pieces: list[tuple[np.ndarray, np.ndarray]],
+    which: int,
+) -> np.ndarray:
+    """What was kept corpus by corpus, in the trace's order."""
+    sizes = np.add.reduceat(counts, profile.offsets[:-1], dtype=np.int64) if len(counts) else counts
+    starts = starts_of(sizes)
+    flat = np.empty(int(starts[-1]), np.uint8)
+    for rows, kept in zip(corpora, pieces, strict=True):
+        first = 0
+        for row in rows.tolist():
+            size = int(sizes[row])
+            flat[starts[row] : starts[row] + size] = kept[which][first : first + size]
+            first += size
+    return flat
 
 
 def _most_seen(rule: SuffixRule, rl_step: np.ndarray, output_len: np.ndarray) -> int:
@@ -84,11 +118,15 @@ def _profile_corpus(
     limit,
     factor,
     min_prob,
+    paths,
+    unit,
+    keep_labels,
     drafted,
     matched,
 ):
-    """Replay one corpus's rollouts, RL step by RL step: draft with what came before, then
-    learn.
+    """Replay one corpus's rollouts, RL step by RL step: draft with what came before, then learn.
+
+    Returns the labels and the ranks of its drafts, one after the other, where they are wanted.
     """
     longest, total = 0, 0
     for row in rows:
@@ -110,8 +148,12 @@ def _profile_corpus(
     weights, weighed = np.empty(len(rows), np.int64), np.int64(-1)
     tip, off = np.zeros(depth + 1, np.int32), np.zeros(depth + 1, np.int32)
     own_tip, own_off = np.zeros(depth + 1, np.int32), np.zeros(depth + 1, np.int32)
-    tokens, probs = np.empty((2, limit), np.int32), np.empty((2, limit), np.float32)
-    spare_tokens, spare_probs = np.empty((2, limit), np.int32), np.empty((2, limit), np.float32)
+    tokens, own_tokens = np.empty((2, limit), np.int32), np.empty((2, limit), np.int32)
+    counts, parents = np.empty((2, limit + 1), np.int32), np.empty(limit, np.int16)
+    labels = np.empty(limit if keep_labels else 0, np.uint8)
+    ranks = np.empty(limit, np.uint8)
+    all_labels, label_count = np.empty(1024, np.uint8), 0
+    all_ranks, rank_count = np.empty(1024, np.uint8), 0
 
     for index in range(len(rows)):
         row = rows[index]
@@ -159,26 +201,60 @@ def _profile_corpus(
                 tips = follow(history, root, text, base, mask, tip, off, tips, token, depth)
             if i < len(prompt):
                 continue
-            picked, size, score = 0, 0, np.float32(0.0)
-            if scope & HISTORY:
-                picked, size, score = draft(
-                    history, text, base, mask, tip, off, tips, apart, depth, limit, factor,
-                    min_prob, tokens, probs,
-                )  # fmt: skip
-            if scope & OWN:
-                own_picked, own_size, own_score = draft(
-                    own, own_text, base, mask, own_tip, own_off, own_tips, within, depth, limit,
-                    factor, min_prob, spare_tokens, spare_probs,
-                )  # fmt: skip
-                if own_score >= score:
-                    picked, size = own_picked, own_size
-                    for k in range(size):
-                        tokens[picked, k] = spare_tokens[own_picked, k]
             g, good = i + 1 - len(prompt), 0
-            while (
-                good < size
-                and g + good < length
-                and (tokens[picked, good] == output_tokens[begin + g + good])
-            ):
-                good += 1
+            if paths > 1:
+                size = pick_tree(
+                    scope, history, text, base, mask, tip, off, tips, own, own_text, base, mask,
+                    own_tip, own_off, own_tips, depth, limit, factor, min_prob, paths,
+                    tokens[0], parents, labels,
+                )  # fmt: skip
+                good = match_tree(
+                    tokens[0], size, parents, output_tokens, begin + g, begin + length, ranks
+                )
+                all_ranks = _keep(all_ranks, rank_count, ranks, good)
+                rank_count += good
+            else:
+                # Called from here and not through another function: that costs as much as a draft.
+                picked, size, score = 0, 0, np.float32(0.0)
+                if scope & HISTORY:
+                    picked, size, score, reach = draft(
+                        history, text, base, mask, tip, off, tips, apart, depth, limit, factor,
+                        min_prob, tokens, counts,
+                    )  # fmt: skip
+                    if keep_labels:
+                        write_labels(labels, 0, reach, size, counts, picked, unit)
+                if scope & OWN:
+                    own_picked, own_size, own_score, reach = draft(
+                        own, own_text, base, mask, own_tip, own_off, own_tips, within, depth, limit,
+                        factor, min_prob, own_tokens, counts,
+                    )  # fmt: skip
+                    if own_score >= score:
+                        picked, size = own_picked, own_size
+                        for k in range(size):
+                            tokens[picked, k] = own_tokens[own_picked, k]
+                        if keep_labels:
+                            write_labels(labels, 1, reach, size, counts, own_picked, 1)
+                while (
+                    good < size
+                    and g + good < length
+                    and (tokens[picked, good] == output_tokens[begin + g + good])
+                ):
+                    good += 1
+            if keep_labels:
+                all_labels = _keep(all_labels, label_count, labels, size)
+                label_count += size
             drafted[begin + g], matched[begin + g] = size, good
+    return all_labels[:label_count], all_ranks[:rank_count]
+
+
+@jit(inner=True)
+def _keep(kept, count, new, size):
+    """new[:size] behind the first `count` kept ones; the array, maybe grown."""
+    if count + size > len(kept):
+        grown = np.empty(2 * (count + size), np.uint8)
+        for i in range(count):
+            grown[i] = kept[i]
+        kept = grown
+    for i in range(size):
+        kept[count + i] = new[i]
+    return kept

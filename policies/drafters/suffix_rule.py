@@ -31,10 +31,16 @@ class SuffixRule:
     limit: int  # tokens of a draft
     factor: float  # tokens of a draft per token of the match
     min_prob: float
+    paths: int = 1  # of a draft; more than one: it is a tree
     keep: int = 0  # tokens of a corpus, 0: all
     window: int = 0  # RL steps, or as much as `updates` add up to; 0: all
     half_life: float = 0.0  # RL steps, 0: all count 1
     updates: Callable[[int], float] | None = None  # size of the policy update after an RL step
+
+    @property
+    def unit(self) -> int:
+        """What an occurrence of the latest RL step counts."""
+        return HEAVIEST if self.half_life else 1
 
     def oldest(self, rl_step: int) -> int:
         """The first RL step that RL step `rl_step` sees."""

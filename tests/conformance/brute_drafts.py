@@ -3,6 +3,7 @@
 import numpy as np
 
 Texts = list[list[int]]  # of tokens
+Place = tuple[tuple[int, int], int]  # when a token came (text and position, unless told), its text
 
 
 def ngram_draft(text: list[int], low: int, high: int, k: int) -> list[int]:
@@ -13,40 +14,76 @@ def ngram_draft(text: list[int], low: int, high: int, k: int) -> list[int]:
     return []
 
 
-def continuations(s: list[int], texts: Texts) -> tuple[int, dict[int, list[tuple[int, int]]]]:
-    """How often s occurs, and where each token that follows it does."""
-    n, count, places = len(s), 0, dict[int, list[tuple[int, int]]]()
-    for which, text in enumerate(texts):
-        for i in range(len(text) - n + 1):
-            if text[i : i + n] == s:
-                count += 1
-                for token in text[i + n : i + n + 1]:
-                    places.setdefault(token, []).append((which, i))
-    return count, places
+class Counts:
+    """Texts to draft from. weights: what an occurrence in each counts, if not one; when: of each
+    text's tokens the times at which they came, if not text by text.
+    """
+
+    def __init__(
+        self, texts: Texts, weights: list[int] | None = None, when: Texts | None = None
+    ) -> None:
+        self.texts, self.weights, self.when = texts, weights or [1] * len(texts), when
+
+    def of(self, s: list[int]) -> tuple[int, list[tuple[int, int]]]:
+        """How much s occurs, and (token, how much it follows), the one that leads first."""
+        count, places = 0, dict[int, list[Place]]()
+        for which, text in enumerate(self.texts):
+            for i in range(len(text) - len(s) + 1):
+                if text[i : i + len(s)] == s:
+                    count += self.weights[which]
+                    for token in text[i + len(s) : i + len(s) + 1]:
+                        time = (self.when[which][i + len(s)], 0) if self.when else (which, i)
+                        places.setdefault(token, []).append((time, which))
+        often = {t: sum(self.weights[which] for _, which in places[t]) for t in places}
+        top = max(often.values(), default=0)
+        tied = [t for t in places if often[t] == top]
+        if tied:  # equal: the last to get there, except at one, where it is the first
+            lead = (
+                max(tied, key=lambda t: max(places[t]))
+                if top > 1
+                else min(tied, key=lambda t: min(places[t]))
+            )
+            often = {lead: often.pop(lead), **often}
+        return count, list(often.items())
 
 
 def suffix_draft(
-    context: list[int], texts: Texts, depth: int, limit: int, factor: float, min_prob: float,
-    weights: list[int] | None = None,
-) -> tuple[float, list[int]]:  # fmt: skip
-    """(score, draft). Equal counts: the last to get there, except at one, where it is the first.
+    context: list[int], counts: Counts, depth: int, limit: int, factor: float, min_prob: float
+) -> tuple[float, list[int]]:
+    """(score, draft)."""
+    score, nodes = suffix_tree_draft(context, counts, depth, limit, factor, min_prob, 1)
+    return score, [token for token, _ in nodes]
 
-    weights: what an occurrence in each text counts, if not one.
-    """
-    best, draft = np.float32(0), list[int]()
-    weight = weights or [1] * len(texts)
+
+def suffix_tree_draft(
+    context: list[int], counts: Counts, depth: int, limit: int, factor: float, min_prob: float,
+    paths: int,
+) -> tuple[float, list[tuple[int, int]]]:  # fmt: skip
+    """(score, nodes as token and parent): the likeliest next token again and again."""
+    best, draft = np.float32(0), list[tuple[int, int]]()
     for m in range(min(depth - 1, len(context)), 0, -1):
-        s, prob, score = context[len(context) - m :], np.float32(1), np.float32(0)
-        while len(s) - m < min(limit, depth - m, int(m * factor + 1e-6)):
-            places = continuations(s, texts)[1]
-            count = sum(w * continuations(s, [t])[0] for w, t in zip(weight, texts, strict=True))
-            often = {t: sum(weight[which] for which, _ in places[t]) for t in places}
-            top = max(often.values(), default=0)
-            prob *= np.float32(top / max(count, 1))
-            if top == 0 or prob < np.float32(min_prob):
+        room = min(limit, int(m * factor + 1e-6))
+        nodes, score, begun = list[tuple[int, int]](), np.float32(0), 1
+        frontier = list[tuple[float, bool, int, int, list[int]]]()  # -chance, aside, parent, token
+
+        def look(s: list[int], prob: np.float32, parent: int, frontier: list = frontier) -> None:
+            count, after = counts.of(s)
+            for i, (token, often) in enumerate(after if len(s) < depth else ()):
+                chance = prob * np.float32(often / count)
+                if chance >= np.float32(min_prob):
+                    frontier.append((-float(chance), i > 0, parent, token, [*s, token]))
+
+        look(context[len(context) - m :], np.float32(1), -1)
+        while len(nodes) < room:
+            allowed = [c for c in frontier if not c[1] or begun < paths]
+            if not allowed:
                 break
-            tied = [t for t in places if often[t] == top]  # first occurrence first
-            s, score = [*s, max(tied, key=lambda t: places[t][-1] if top > 1 else 0)], score + prob
+            pick = min(allowed)
+            frontier.remove(pick)
+            begun += pick[1]
+            nodes.append((pick[3], pick[2]))
+            score += np.float32(-pick[0])
+            look(pick[4], np.float32(-pick[0]), len(nodes) - 1)
         if score > best:
-            best, draft = score, s[m:]
+            best, draft = score, nodes
     return float(best), draft

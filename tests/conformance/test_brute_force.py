@@ -12,7 +12,7 @@ from typing import Any
 
 import brute_force
 import pytest
-from brute_drafts import ngram_draft, suffix_draft
+from brute_drafts import Counts, ngram_draft, suffix_draft
 from brute_force import Request
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
@@ -72,9 +72,9 @@ def draft_by_definition(drafter: Any, r: Request) -> list[int]:
     options = (drafter.depth, drafter.max, drafter.factor, drafter.min_prob)
     picks = []
     if drafter.scope != "problem":
-        picks.append(suffix_draft(text, [text], *options))
+        picks.append(suffix_draft(text, Counts([text]), *options))
     if drafter.scope != "own":
-        picks.append(suffix_draft(text[1:], r.history, *options))  # all but the first token
+        picks.append(suffix_draft(text[1:], Counts(r.history), *options))  # all but the first token
     return max(picks, key=lambda pick: pick[0])[1]  # the first of equals: own text
 
 

@@ -20,8 +20,9 @@ from longtail.engine.step_log import read_step_log
 from longtail.engine.tiny.task import draw_prompt_set, write_solution
 from longtail.policies.components import BUDGETS, DRAFTERS
 
-POLICIES = [f"{drafter}/{budget}" for drafter in DRAFTERS.classes for budget in BUDGETS.classes]
-LONGEST_DRAFT = max(DRAFTERS.make(name).longest_draft for name in DRAFTERS.classes)
+IN_ENGINE = [name for name, drafter in DRAFTERS.classes.items() if drafter.in_engine]
+POLICIES = [f"{drafter}/{budget}" for drafter in IN_ENGINE for budget in BUDGETS.classes]
+LONGEST_DRAFT = max(DRAFTERS.make(name).longest_draft for name in IN_ENGINE)
 DRAFTING = {"drafter": f"ngram:k={LONGEST_DRAFT}"}  # what engines are started for
 MODEL_LEN = 320  # tokens of prompt and output together
 BLOCK = 32  # tokens of a KV block, the fewest that the CPU likes

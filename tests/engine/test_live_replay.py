@@ -31,7 +31,7 @@ POLICIES = [
     "none",
     *(
         f"{drafter}/{budget}"
-        for drafter in DRAFTERS.classes
+        for drafter in [n for n, d in DRAFTERS.classes.items() if d.in_engine]
         if DRAFTERS.make(drafter).longest_draft
         for budget in BUDGETS.classes
     ),

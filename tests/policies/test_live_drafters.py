@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from brute_drafts import ngram_draft, suffix_draft
+from brute_drafts import Counts, ngram_draft, suffix_draft
 from brute_force import Request
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -61,12 +61,12 @@ def definition(drafter: Any, rollouts: list[Rollout], which: int, g: int) -> lis
     options = (drafter.depth, drafter.max, drafter.factor, drafter.min_prob)
     own = (0.0, list[int]())
     if drafter.scope not in ("problem", "global"):
-        own = suffix_draft(text, [text], *options)
+        own = suffix_draft(text, Counts([text]), *options)
     if drafter.scope == "own":
         return own[1]
     half_life = getattr(drafter, "half_life", 0.0)
     weights = [by_recency(r.rl_step, rollout.rl_step, half_life) for r in visible]
-    problem = suffix_draft(text[1:], past, *options, weights=weights)
+    problem = suffix_draft(text[1:], Counts(past, weights), *options)
     return problem[1] if problem[0] > own[0] else own[1]
 
 

@@ -1,0 +1,107 @@
+"""How likely a draft token is to be accepted: learnt from outcomes, RL step by RL step.
+
+A drafter gives every draft token a label, one byte that says what it knows of its chances; what
+acceptance a label means is counted here, in the forwards that earlier RL steps would have taken
+with whole drafts. For a chain that is the chance of a token whose predecessors were accepted, for a
+node of a tree its own. Simulated or live, the counts come from the profiles of the RL steps before
+(`PastStep.profile`), so both give the same estimates.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from .compiled import jit
+from .profile import Profile
+
+LABELS = 256
+
+
+class Confidence:
+    """Acceptance rates by label.
+
+    prior: float64[256], a drafter's `prior()`: what a label means before anything was seen. It is
+    scaled by how far off it was over all labels that were, and weighs as much as `weight` draft
+    tokens. half_life: RL steps after which an outcome counts half.
+    """
+
+    def __init__(self, prior: np.ndarray, weight: float = 8.0, half_life: float = 4.0) -> None:
+        self._prior, self._weight = prior, weight
+        self._fading = 0.5 ** (1.0 / half_life)
+        self._counts = np.zeros((LABELS, 2))  # tried, accepted
+
+    def learn(self, profile: Profile) -> None:
+        """What became of an RL step's drafts; of all later RL steps it is the oldest."""
+        self._counts = self._counts * self._fading + outcomes(profile)
+
+    @property
+    def rates(self) -> np.ndarray:
+        """float64[256]: chance that a draft token with this label is accepted."""
+        tried, accepted = self._counts.T
+        expected = float(tried @ self._prior)
+        scale = (float(accepted.sum()) + self._weight) / (expected + self._weight)
+        prior = np.minimum(self._prior * scale, 1.0)
+        rates: np.ndarray = (accepted + self._weight * prior) / (tried + self._weight)
+        return rates
+
+
+def rates_by_step(prior: np.ndarray, parts: Sequence[Profile]) -> list[np.ndarray]:
+    """For each of these RL steps, ascending, the rates that were known when it began."""
+    known, rates = Confidence(prior), []
+    for part in parts:
+        rates.append(known.rates)
+        known.learn(part)
+    return rates
+
+
+def outcomes(profile: Profile) -> np.ndarray:
+    """float64[256, 2]: draft tokens tried and accepted by label, in the forwards that the rollouts
+    take with whole drafts. Of a chain a token is tried if all before it were accepted.
+    """
+    counts = np.zeros((LABELS, 2))
+    if len(profile.labels):
+        _count(
+            profile.drafted,
+            profile.matched,
+            profile.offsets,
+            profile.labels,
+            profile.label_starts,
+            profile.ranks,
+            profile.rank_starts,
+            counts,
+        )
+    return counts
+
+
+def survival(rates: np.ndarray, labels: np.ndarray, sizes: np.ndarray, trees: bool) -> np.ndarray:
+    """Chance of each draft token to be accepted, float64[J, L], 0 beyond a draft's size.
+
+    labels: uint8[J, L], sizes: int[J].
+    """
+    chances = rates[labels] * (np.arange(labels.shape[1]) < sizes[:, None])
+    return chances if trees else np.cumprod(chances, axis=1)
+
+
+@jit()
+def _count(drafted, matched, offsets, labels, label_starts, ranks, rank_starts, counts):
+    for i in range(len(offsets) - 1):
+        at = offsets[i] + 1
+        while at < offsets[i + 1]:
+            first = label_starts[at]
+            d, a = np.int64(drafted[at]), np.int64(matched[at])
+            if len(ranks) > 0:
+                done = 0
+                for j in range(d):
+                    counts[labels[first + j], 0] += 1.0
+                    if done < a and ranks[rank_starts[at] + done] == j:
+                        counts[labels[first + j], 1] += 1.0
+                        done += 1
+            else:
+                # What lies beyond the rollout's end is never judged.
+                for j in range(min(d, a + 1, offsets[i + 1] - at)):
+                    counts[labels[first + j], 0] += 1.0
+                    if j < a:
+                        counts[labels[first + j], 1] += 1.0
+            at += a + 1

@@ -1,0 +1,39 @@
+"""What a drafter's own forwards cost, where it is a model: on the critical path.
+
+What looking things up costs the host belongs to the latency model instead (`draft`, or what was
+calibrated for the drafter): it depends on the machine, not on the drafter's shape.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class DraftCost:
+    """Seconds, in a forward in which anything is drafted: once + step * steps + token * tokens.
+
+    steps: the longest draft of the batch, but no more than `most_steps` (a tree's depth).
+    """
+
+    once_s: float = 0.0
+    step_s: float = 0.0
+    most_steps: float = np.inf
+    token_s: float = 0.0
+
+    @property
+    def array(self) -> np.ndarray:
+        """float64[4], as the decode loop takes it."""
+        return np.array([self.once_s, self.step_s, self.most_steps, self.token_s])
+
+
+FREE = DraftCost()
+
+
+def cost_of(drafter: object) -> DraftCost:
+    """The drafter's own; most have none."""
+    cost = getattr(drafter, "cost", FREE)
+    assert isinstance(cost, DraftCost)
+    return cost
