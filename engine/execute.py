@@ -192,6 +192,7 @@ def _replay(engine: Any, work: Replay) -> Iterator[dict[str, Any]]:
                         "longtail_rl_step": int(step),
                         "longtail_sample": int(rows.sample[i]),
                         "longtail_cap": int(cap),
+                        "longtail_reward": float(rows.reward[i]),
                     },
                 )
             )

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..policies.drafters.live import UNKNOWN
 from ..policies.profile import Profile
 from ..policies.view import PastStep
 from ..traces.rollouts import Lengths, Tokens, offsets_of
@@ -26,6 +27,7 @@ class Finished(NamedTuple):
     prompt: int
     prompt_tokens: np.ndarray  # int32
     output_tokens: np.ndarray  # int32
+    reward: float  # NaN where unknown
 
 
 class History:
@@ -50,10 +52,11 @@ class History:
         prompt_id: Hashable,
         prompt_tokens: np.ndarray,
         output_tokens: np.ndarray,
+        reward: float = UNKNOWN,
     ) -> None:
         """A rollout that finished in RL step `rl_step`."""
         number = self.number(prompt_id)
-        self._open.append(Finished(rl_step, order, number, prompt_tokens, output_tokens))
+        self._open.append(Finished(rl_step, order, number, prompt_tokens, output_tokens, reward))
 
     def close(self, rl_step: int) -> None:
         """RL step `rl_step` begins: what finished before it is looked at."""
@@ -81,7 +84,7 @@ class History:
             prompt_len=np.array([len(f.prompt_tokens) for f in rollouts], np.int32),
             output_len=np.array([len(f.output_tokens) for f in rollouts], np.int32),
             finish=np.zeros(len(rollouts), np.int8),
-            reward=np.full(len(rollouts), np.nan, np.float32),
+            reward=np.array([f.reward for f in rollouts], np.float32),
             prompt_ids=[str(i) for i in range(len(self._numbers))],
         )
         tokens = Tokens(
@@ -94,5 +97,11 @@ class History:
         profile = self._drafter.profile(lengths, tokens, threads=os.cpu_count() or 1)
         mine = profile.part(before, len(rollouts))
         # Copies: a view would keep the profile of all that came before, step after step.
-        mine = Profile(mine.drafted.copy(), mine.matched.copy(), mine.offsets)
+        mine = Profile(
+            mine.drafted.copy(),
+            mine.matched.copy(),
+            mine.offsets,
+            mine.labels.copy(),
+            mine.ranks.copy(),
+        )
         return PastStep(step, prompt[before:].copy(), lengths.output_len[before:].copy(), mine)

@@ -26,6 +26,7 @@ from ..policies.batch import (
     Plan,
     empty_batch,
 )
+from ..policies.drafters.live import UNKNOWN
 from ..policies.latency import bound
 from ..policies.view import StepView
 from ..traces.rollouts import Rollouts
@@ -42,10 +43,11 @@ LAST_STEP = 2**31 - 1  # traces and step logs keep RL steps as int32
 class Request:
     """One request as a policy keeps it; `seat` is its place in the batch arrays."""
 
-    __slots__ = ("begun", "lost", "order", "prompt", "prompt_id", "seat")
+    __slots__ = ("begun", "lost", "order", "prompt", "prompt_id", "reward", "seat")
 
     def __init__(self, order: int, seat: int, prompt_id: Hashable, prompt: np.ndarray) -> None:
         self.order, self.seat, self.prompt_id, self.prompt = order, seat, prompt_id, prompt
+        self.reward = UNKNOWN
         self.begun = False  # the drafter knows it
         self.lost = False  # the drafter failed on it: it goes on undrafted
 
@@ -110,9 +112,10 @@ class LivePolicy:
             prompt_id = prompt_ids[step.prompt[i]]
             self._known[_digest(prompt)] = prompt_id
             if by_drafter:
-                self._guard("learn", self._drafter.learn, prompt_id, output)
+                self._guard("learn", self._drafter.learn, prompt_id, output, float(step.reward[i]))
             if self._history:
-                self._history.add(step.rl_step, self._arrived, prompt_id, prompt, output)
+                reward = float(step.reward[i])
+                self._history.add(step.rl_step, self._arrived, prompt_id, prompt, output, reward)
             self._arrived += 1
 
     def start_step(self, rl_step: int) -> None:
@@ -137,9 +140,11 @@ class LivePolicy:
         cap: int = int(NO_CAP),
         prompt_id: Hashable | None = None,
         budget: int | None = None,
+        reward: float = UNKNOWN,
     ) -> Request:
         """A request was submitted: its prompt, its limit of output tokens, and optionally the
-        prompt's name (its tokens otherwise) and a number of draft tokens that overrides the budget.
+        prompt's name (its tokens otherwise), a number of draft tokens that overrides the budget,
+        and what it will earn (in a replay).
         """
         tokens = np.array(prompt, np.int32)
         if prompt_id is None:
@@ -150,6 +155,7 @@ class LivePolicy:
         seat = self._free.pop()
         request = Request(self._arrived, seat, prompt_id, tokens)
         self._arrived += 1
+        request.reward = reward
         self._requests[request_id] = request
         batch = self._batch
         batch.prompt_len[seat], batch.cap[seat] = len(tokens), min(max(cap, 0), int(NO_CAP))
@@ -231,11 +237,17 @@ class LivePolicy:
         if request in self._unplanned:
             self._unplanned.remove(request)
         if request.begun:
-            self._guard("finish", self._drafter.finish, request_id, learn and not request.lost)
+            learnt = learn and not request.lost
+            self._guard("finish", self._drafter.finish, request_id, learnt, request.reward)
         if learn and self._history and len(output):
             tokens = np.array(output, np.int32)
             self._history.add(
-                self.rl_step, request.order, request.prompt_id, request.prompt, tokens
+                self.rl_step,
+                request.order,
+                request.prompt_id,
+                request.prompt,
+                tokens,
+                request.reward,
             )
         return request
 

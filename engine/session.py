@@ -6,7 +6,8 @@ steps, request arguments, the step log and the recorder, but imports no vLLM.
 Request arguments (`SamplingParams(extra_args=…)`, over HTTP `vllm_xargs`), all optional:
 `longtail_prompt_id` the prompt's name, `longtail_rl_step` the RL step it belongs to,
 `longtail_sample` which of the prompt's rollouts it is, `longtail_budget` draft tokens per forward
-in place of the budget's, `longtail_cap` the token limit that the policy is told.
+in place of the budget's, `longtail_cap` the token limit that the policy is told, `longtail_reward`
+what the rollout will earn, where that is known before (in a replay).
 
 Where nobody says which RL step it is, one begins when a request comes after everybody was done, if
 its prompt was among them or they were at least `BATCH`; and after `ENOUGH` rollouts in any case, so
@@ -25,6 +26,7 @@ from typing import Any
 
 import numpy as np
 
+from ..policies.drafters.live import UNKNOWN
 from ..traces.schema import TraceMeta
 from .live import LAST_STEP, LivePolicy, Request, warm_up
 from .recorder import Recorder, Samples
@@ -41,6 +43,7 @@ OTHERS: dict[str, tuple[type, ...]] = {
     "longtail_prompt_id": (str, int),
     "longtail_replay": (list, tuple),
     "longtail_coupled": (bool, int),
+    "longtail_reward": (int, float),
 }
 
 
@@ -123,6 +126,7 @@ class Session:
             cap=given.get("longtail_cap", cap),
             prompt_id=prompt_id if prompt_id is None else str(prompt_id),
             budget=given.get("longtail_budget"),
+            reward=float(given.get("longtail_reward", UNKNOWN)),
         )
         if not self._signalled and self._step_is_over(request.prompt_id):
             self.start_step(self.policy.rl_step + 1)

@@ -147,7 +147,8 @@ class Workload:
                 if begun != step:
                     live.start_step(step)
                 for row in range(self.rows(step).start, self.rows(step).stop):
-                    live.learn(int(self.lengths.prompt[row]), tokens.output(row))
+                    reward = float(self.lengths.reward[row])
+                    live.learn(int(self.lengths.prompt[row]), tokens.output(row), reward)
         live.start_step(rl_step)
         self._live[key] = (rl_step, live)
         return live

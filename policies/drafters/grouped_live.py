@@ -7,7 +7,7 @@ from collections.abc import Hashable, Sequence
 
 import numpy as np
 
-from .live import Ints
+from .live import UNKNOWN, Ints
 from .suffix_rows import LiveLookup
 from .suffix_rule import SuffixRule
 from .suffix_siblings import Siblings
@@ -17,7 +17,8 @@ class LiveGrouped(LiveLookup):
     """The live face of `grouped` (see `LiveDrafter`); a forward is a call of `extend`.
 
     A group is the requests that begin with the same prompt id in the same RL step. After every
-    `every`-th forward each request gets to see what its group had written `delay` forwards before.
+    `every`-th forward of an RL step each request gets to see what its group had written `delay`
+    forwards before.
     """
 
     def __init__(self, rule: SuffixRule, every: int, delay: int) -> None:
@@ -28,10 +29,11 @@ class LiveGrouped(LiveLookup):
         self._number: dict[Hashable, int] = {}  # of a running request's text among the siblings'
         # What was written and is not to be seen yet: forward, order, group, text, tokens.
         self._unseen: deque[tuple[int, int, Hashable, int, np.ndarray]] = deque()
+        self._first = 0  # forwards before this RL step
 
     def start_step(self, rl_step: int) -> None:
         """RL step `rl_step` begins: what comes is in groups of its own."""
-        self._rl_step = rl_step
+        self._rl_step, self._first = rl_step, self._forward
         running = {group for _, group, _ in self._who.values()}
         gone = {group for group in self._siblings.groups if group not in running}
         self._unseen = deque(item for item in self._unseen if item[2] not in gone)
@@ -55,7 +57,7 @@ class LiveGrouped(LiveLookup):
                 order, group, _ = self._who[request]
                 item = (self._forward, order, group, self._number[request], np.array(new, np.int32))
                 self._unseen.append(item)
-        if self._forward % self._every == 0:
+        if (self._forward - self._first) % self._every == 0:
             self._fetch(self._forward - self._delay)
 
     def _fetch(self, forward: int) -> None:
@@ -82,10 +84,10 @@ class LiveGrouped(LiveLookup):
         if near:
             self._place(self._which(near), near)
 
-    def finish(self, request: Hashable, learn: bool = True) -> None:
+    def finish(self, request: Hashable, learn: bool = True, reward: float = UNKNOWN) -> None:
         """The request is over; its group goes on seeing what it wrote."""
         self._leave(request)
         del self._number[request]
 
-    def learn(self, prompt_id: Hashable, output: Ints) -> None:
+    def learn(self, prompt_id: Hashable, output: Ints, reward: float = UNKNOWN) -> None:
         """Nothing to learn: only the group's own texts are looked at."""

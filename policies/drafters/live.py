@@ -10,6 +10,7 @@ import numpy as np
 from ..drafts import Drafts
 
 Ints: TypeAlias = Sequence[int] | np.ndarray  # tokens: any sequence of integers
+UNKNOWN = float("nan")  # a reward that nobody told
 
 
 @runtime_checkable
@@ -42,11 +43,11 @@ class LiveDrafter(Protocol):
         The arrays are the caller's. Nothing is remembered of having been asked.
         """
 
-    def finish(self, request: Hashable, learn: bool = True) -> None:
+    def finish(self, request: Hashable, learn: bool = True, reward: float = UNKNOWN) -> None:
         """A running request is over: a rollout of the RL step begun last, whenever it began.
 
-        learn: whether it becomes history; one that was aborted does not.
+        learn: whether it becomes history; one that was aborted does not. reward: what it earned.
         """
 
-    def learn(self, prompt_id: Hashable, output: Ints) -> None:
+    def learn(self, prompt_id: Hashable, output: Ints, reward: float = UNKNOWN) -> None:
         """A rollout that finished elsewhere, of the RL step begun last: as if it had just run."""

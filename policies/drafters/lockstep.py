@@ -46,7 +46,7 @@ def profile_lockstep(
             position += 1
             done = lengths.output_len[rows] == position
             for row in rows[done].tolist():
-                live.finish(row)
+                live.finish(row, reward=float(lengths.reward[row]))
             rows = rows[~done]
     if labels:
         result = replace(result, labels=_in_order(kept_labels, where, result.drafted))

@@ -14,7 +14,7 @@ from ..compiled import jit
 from ..drafts import Drafts, drafts_of
 from ..profile import Profile, blank_profile
 from ..registry import option
-from .live import Ints, LiveDrafter
+from .live import UNKNOWN, Ints, LiveDrafter
 
 
 @dataclass(frozen=True)
@@ -233,9 +233,9 @@ class LiveNgram:
         longest = max(map(len, drafts), default=0)
         return drafts_of(drafts, _label(matches, np.arange(longest)))
 
-    def finish(self, request: Hashable, learn: bool = True) -> None:
+    def finish(self, request: Hashable, learn: bool = True, reward: float = UNKNOWN) -> None:
         """Forget the request."""
         del self._text[request], self._size[request]
 
-    def learn(self, prompt_id: Hashable, output: Ints) -> None:
+    def learn(self, prompt_id: Hashable, output: Ints, reward: float = UNKNOWN) -> None:
         """Nothing to learn: only a rollout's own text is looked at."""

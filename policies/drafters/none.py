@@ -11,7 +11,7 @@ import numpy as np
 from ...traces.rollouts import Lengths, Tokens
 from ..drafts import Drafts, no_drafts
 from ..profile import Profile, blank_profile
-from .live import Ints, LiveDrafter
+from .live import UNKNOWN, Ints, LiveDrafter
 
 
 @dataclass(frozen=True)
@@ -55,8 +55,8 @@ class NoDrafter:
         """Empty drafts."""
         return no_drafts(len(requests))
 
-    def finish(self, request: Hashable, learn: bool = True) -> None:
+    def finish(self, request: Hashable, learn: bool = True, reward: float = UNKNOWN) -> None:
         """Nothing to forget."""
 
-    def learn(self, prompt_id: Hashable, output: Ints) -> None:
+    def learn(self, prompt_id: Hashable, output: Ints, reward: float = UNKNOWN) -> None:
         """Nothing to learn."""

@@ -54,23 +54,26 @@ def tips_before(tip, off, tips, v, k):
 
 @jit(inner=True)
 def draft(
-    tree, text, base, mask, tip, off, tips, live, depth, limit, factor, min_prob, tokens, counts
-):
+    tree, text, base, mask, tip, off, tips, live, depth, limit, factor, min_prob, shortest, longest,
+    longest_first, tokens, counts,
+):  # fmt: skip
     """The draft that SuffixDecoding's published rule picks (arXiv 2411.04975 §3; score = sum of the
     path's probabilities).
 
     For every matching suffix, longest first, walk the most frequent continuations, at most
     factor * match length and `limit` tokens, until the path's probability falls under `min_prob`;
-    keep the path with the highest score, ties to the longer match. tokens: int32[2, >= limit] and
-    counts: int32[2, >= limit + 1] (how often the match and the first i tokens occurred) are
-    written; returns (row of the draft in them, its length, its score, tokens of its match). live:
-    the tips are of a text in this tree, which goes on nowhere yet. Single precision throughout, as
-    in arctic-inference.
+    keep the path with the highest score, ties to the longer match (longest_first: the path of the
+    longest match that has one). Only matches of `shortest` to `longest` tokens are looked at.
+
+    tokens: int32[2, >= limit] and counts: int32[2, >= limit + 1] (how often the match and the first
+    i tokens occurred) are written; returns (row of the draft in them, its length, its score, tokens
+    of its match). live: the tips are of a text in this tree, which goes on nowhere yet. Single
+    precision throughout, as in arctic-inference.
     """
     node = tree.node
     best, best_length, row, match = np.float32(0.0), 0, 0, 0
     seen_count, seen_room = np.int32(-1), 0
-    for j in range(min(tips - 1, depth - 1), 0, -1):
+    for j in range(min(min(tips - 1, depth - 1), longest), shortest - 1, -1):
         room = min(limit, depth - j)
         wanted = np.float32(j) * factor
         if wanted + 1e-6 < room:
@@ -113,4 +116,6 @@ def draft(
             counts[spare, length] = count
         if score > best:
             best, best_length, row, match = score, length, spare, j
+            if longest_first:
+                break
     return row, best_length, best, match

@@ -23,7 +23,7 @@ from .suffix_nodes import Tree, new_root, new_tree, reserve
 from .suffix_rule import SuffixRule, check_weight, newest, weigh
 from .suffix_tree import add_text, drop_texts, free_tree
 
-VERSION = 1
+VERSION = 2
 SPARSE = 4  # times the tokens that are left, before the text is written anew
 
 
@@ -35,7 +35,8 @@ class Entry:
     corpus: Hashable
     begin: int  # position of its first token
     length: int
-    weight: int  # what each of its occurrences counts
+    worth: int  # what each of its occurrences counts, before its age
+    weight: int  # and with it
 
 
 class SuffixHistory:
@@ -79,21 +80,19 @@ class SuffixHistory:
         """Where a corpus begins; -1: nothing is known of it."""
         return self._roots.get(corpus, -1)
 
-    def add(
-        self, rl_step: int, corpus: Hashable, tokens: np.ndarray, weight: int | None = None
-    ) -> None:
+    def add(self, rl_step: int, corpus: Hashable, tokens: np.ndarray, worth: int = 1) -> None:
         """A rollout of RL step `rl_step`, never of a lower one than before.
 
-        weight: what each of its occurrences counts, by default as the rule says. Raises ValueError
-        for a token that is none, and ComponentError for more than can be counted.
+        worth: what each of its occurrences counts, before the rule's weight for its age. Raises
+        ValueError for a token that is none, and ComponentError for more than can be counted.
         """
         half_life = self.rule.half_life
         if not len(tokens):
             return
         if tokens.min() < 0:
             raise ValueError("a token is negative")
-        if weight is None:
-            weight = 1 if self._newest is None else weigh(rl_step, self._newest, half_life)
+        age = 1 if self._newest is None else weigh(rl_step, self._newest, half_life)
+        weight = worth * int(age)
         weighs = self._weighs.get(corpus, 0) + weight * (len(tokens) + 1)
         check_weight(weighs, self.rule)
         self._make_room(len(tokens) + 2)
@@ -111,16 +110,16 @@ class SuffixHistory:
             self.rule.depth,
             weight,
         )
-        self._entries.append(Entry(rl_step, corpus, self._end, len(tokens), weight))
+        self._entries.append(Entry(rl_step, corpus, self._end, len(tokens), worth, weight))
         self._end += len(tokens) + 1  # the END that append() left
         self._tokens[corpus] += len(tokens)
         self._weighs[corpus] = weighs
 
     def start_step(
-        self, rl_step: int, new: Iterable[tuple[int, Hashable, np.ndarray]] = ()
+        self, rl_step: int, new: Iterable[tuple[int, Hashable, np.ndarray, int]] = ()
     ) -> bool:
         """RL step `rl_step` is to be drafted for: drop what it does not see, weigh the rest anew
-        where the rule says so, and add new rollouts (RL step, corpus, tokens). Whether anything
+        where the rule says so, and add new rollouts (as `add` takes them). Whether anything
         changed.
         """
         changed = self._trim(rl_step)
@@ -186,8 +185,7 @@ class SuffixHistory:
         entries = [(e, self.text_of(e)) for e in self._entries]
         self._clear(0)
         for entry, tokens in entries:
-            weight = None if self.rule.half_life else entry.weight
-            self.add(entry.rl_step, entry.corpus, tokens, weight)
+            self.add(entry.rl_step, entry.corpus, tokens, entry.worth)
 
     def text_of(self, entry: Entry) -> np.ndarray:
         """int32[length]: an entry's tokens."""
@@ -204,13 +202,13 @@ class SuffixHistory:
             raise ValueError(f"a corpus named {other[0]!r} cannot be stored")
         about = {"longtail_suffix_history": VERSION, "corpora": corpora}
         number = {corpus: i for i, corpus in enumerate(corpora)}
-        entries = [(e.rl_step, number[e.corpus], e.length) for e in self._entries]
+        entries = [(e.rl_step, number[e.corpus], e.length, e.worth) for e in self._entries]
         texts = [self.text_of(entry) for entry in self._entries]
         with whole(path) as partial, partial.open("wb") as file:
             np.savez(
                 file,
                 about=np.array(json.dumps(about)),
-                entries=np.array(entries, np.int64).reshape(-1, 3),
+                entries=np.array(entries, np.int64).reshape(-1, 4),
                 tokens=np.concatenate([*texts, np.empty(0, np.int32)]),
             )
 
@@ -227,9 +225,9 @@ class SuffixHistory:
             if about["longtail_suffix_history"] != VERSION:
                 raise ValueError("another version")
             made = cls(rule)
-            texts = np.split(tokens, np.cumsum([length for _, _, length in entries]))
-            for (rl_step, which, _), text in zip(entries, texts[:-1], strict=True):
-                made.add(rl_step, about["corpora"][which], text)
+            texts = np.split(tokens, np.cumsum([entry[2] for entry in entries]))
+            for (rl_step, which, _, worth), text in zip(entries, texts[:-1], strict=True):
+                made.add(rl_step, about["corpora"][which], text, worth)
         except (OSError, EOFError, LookupError, ValueError, TypeError, BadZipFile) as error:
             raise TraceError(
                 f"no stored history ({error})", file=path, remedy="index the rollouts again"

@@ -15,7 +15,7 @@ from .suffix_branch import pick_tree
 from .suffix_draft import draft, follow
 from .suffix_label import write_labels
 from .suffix_nodes import clear, new_root, new_tree, reserve
-from .suffix_rule import HEAVIEST, HISTORY, OWN, SuffixRule, check_weight, newest, weigh
+from .suffix_rule import HISTORY, OWN, SuffixRule, check_weight, newest, weigh
 from .suffix_tree import add_text, append, drop_texts
 
 
@@ -31,6 +31,12 @@ def profile_suffix(
     oldest = {int(step): rule.oldest(int(step)) for step in np.unique(lengths.rl_step)}
     oldest_of = np.array([oldest[step] for step in lengths.rl_step.tolist()], np.int64)
 
+    worth = np.ones(len(lengths), np.int64)
+    if rule.by_reward:
+        for rl_step in np.unique(lengths.rl_step):
+            rows = lengths.rl_step == rl_step
+            worth[rows] = rule.worth(corpus[rows].tolist(), lengths.reward[rows].tolist())
+
     for rows in corpora if rule.scope & HISTORY else ():
         check_weight(_most_seen(rule, lengths.rl_step[rows], lengths.output_len[rows]), rule)
 
@@ -39,6 +45,7 @@ def profile_suffix(
             rows,
             lengths.rl_step,
             oldest_of,
+            worth,
             tokens.prompt_tokens,
             tokens.prompt_offsets,
             tokens.prompt_of,
@@ -52,6 +59,9 @@ def profile_suffix(
             np.float32(rule.factor),
             np.float32(rule.min_prob),
             rule.paths,
+            rule.shortest,
+            rule.longest,
+            rule.longest_first,
             rule.unit,
             labels,
             result.drafted,
@@ -97,8 +107,7 @@ def _most_seen(rule: SuffixRule, rl_step: np.ndarray, output_len: np.ndarray) ->
     known = ends[np.searchsorted(rl_step, steps)]
     gone = ends[np.searchsorted(rl_step, [rule.oldest(int(step)) for step in steps])]
     seen = known - np.concatenate([[0], gone[:-1]])
-    heaviest = HEAVIEST if rule.half_life else 1
-    return max(heaviest * int(seen.max()), int(ends[-1]))
+    return max(rule.heaviest * int(seen.max()), int(ends[-1]))
 
 
 @jit()
@@ -106,6 +115,7 @@ def _profile_corpus(
     rows,
     rl_step,
     oldest,
+    worth,
     prompt_tokens,
     prompt_offsets,
     prompt_of,
@@ -119,6 +129,9 @@ def _profile_corpus(
     factor,
     min_prob,
     paths,
+    shortest,
+    longest,
+    longest_first,
     unit,
     keep_labels,
     drafted,
@@ -128,16 +141,16 @@ def _profile_corpus(
 
     Returns the labels and the ranks of its drafts, one after the other, where they are wanted.
     """
-    longest, total = 0, 0
+    room, total = 0, 0
     for row in rows:
         prompt = prompt_of[row]
         size = prompt_offsets[prompt + 1] - prompt_offsets[prompt] + offsets[row + 1] - offsets[row]
-        longest = max(longest, size)
+        room = max(room, size)
         total += offsets[row + 1] - offsets[row] + 1
     history, own = new_tree(1024), new_tree(1024)
     root = new_root(history)
     text = np.empty(total + 2 if scope & HISTORY else 2, np.int32)
-    own_text = np.empty(longest + 2, np.int32)
+    own_text = np.empty(room + 2, np.int32)
     ends, nowhere = np.empty_like(text), np.empty(0, np.int32)
     # Typed, so that what takes them is compiled once.
     base, mask, one = np.int64(0), np.int64(-1), np.int64(1)
@@ -167,7 +180,7 @@ def _profile_corpus(
                 text_end, left, learnt, weighed = np.int64(0), 0, first_learnt, top
             while learnt < index:
                 output = output_tokens[offsets[rows[learnt]] : offsets[rows[learnt] + 1]]
-                weight = weigh(rl_step[rows[learnt]], top, half_life)
+                weight = weigh(rl_step[rows[learnt]], top, half_life) * worth[rows[learnt]]
                 history = add_text(history, root, text, ends, mask, text_end, output, depth, weight)
                 begins[learnt], sizes[learnt], weights[learnt] = text_end, len(output), weight
                 text_end += len(output) + 1  # the END that append() left
@@ -219,14 +232,14 @@ def _profile_corpus(
                 if scope & HISTORY:
                     picked, size, score, reach = draft(
                         history, text, base, mask, tip, off, tips, apart, depth, limit, factor,
-                        min_prob, tokens, counts,
+                        min_prob, shortest, longest, longest_first, tokens, counts,
                     )  # fmt: skip
                     if keep_labels:
                         write_labels(labels, 0, reach, size, counts, picked, unit)
                 if scope & OWN:
                     own_picked, own_size, own_score, reach = draft(
                         own, own_text, base, mask, own_tip, own_off, own_tips, within, depth, limit,
-                        factor, min_prob, own_tokens, counts,
+                        factor, min_prob, shortest, longest, longest_first, own_tokens, counts,
                     )  # fmt: skip
                     if own_score >= score:
                         picked, size = own_picked, own_size

@@ -87,9 +87,9 @@ def _place(rows, places, which, roots, depth, text, past_text, past_mask, past_n
 
 
 @jit()
-def _draft(rows, places, which, scope, depth, limit, factor, min_prob, paths, unit, text, node,
-           table, state, past_text, past_mask, past_node, past_table, past_state, drafts, sizes,
-           parents, labels):  # fmt: skip
+def _draft(rows, places, which, scope, depth, limit, factor, min_prob, paths, shortest, longest,
+           longest_first, unit, text, node, table, state, past_text, past_mask, past_node,
+           past_table, past_state, drafts, sizes, parents, labels):  # fmt: skip
     """Rows of drafts: int32[J, limit], sizes: int32[J], labels: uint8[J, limit] and of trees
     parents: int16[J, limit] are filled for rows which[0 … J - 1].
     """
@@ -110,7 +110,8 @@ def _draft(rows, places, which, scope, depth, limit, factor, min_prob, paths, un
         if scope & HISTORY and row[ROOT] >= 0:
             picked, length, score, reach = draft(
                 history, past_text, NO_BASE, past_mask, place[MATCH], place[MATCH_OFF],
-                row[MATCHES], APART, depth, limit, factor, min_prob, tokens, counts,
+                row[MATCHES], APART, depth, limit, factor, min_prob, shortest, longest,
+                longest_first, tokens, counts,
             )  # fmt: skip
             for i in range(length):
                 drafts[j, i] = tokens[picked, i]
@@ -118,7 +119,7 @@ def _draft(rows, places, which, scope, depth, limit, factor, min_prob, paths, un
         if scope & OWN:
             picked, own_length, own_score, reach = draft(
                 tree, text, row[BASE], NO_MASK, place[TIP], place[OFF], row[OWN_TIPS], WITHIN,
-                depth, limit, factor, min_prob, tokens, counts,
+                depth, limit, factor, min_prob, shortest, longest, longest_first, tokens, counts,
             )  # fmt: skip
             if own_score >= score:
                 length = own_length
@@ -163,6 +164,9 @@ class LiveLookup:
         )  # fmt: skip
         self._factor, self._min_prob = np.float32(rule.factor), np.float32(rule.min_prob)
         self._paths, self._unit = rule.paths, rule.unit
+        self._shortest, self._longest, self._longest_first = (
+            rule.shortest, rule.longest, rule.longest_first
+        )  # fmt: skip
         self._rl_step = 0
         self._began = 0
         self._row: dict[Hashable, int] = {}
@@ -311,6 +315,9 @@ class LiveLookup:
             self._factor,
             self._min_prob,
             self._paths,
+            self._shortest,
+            self._longest,
+            self._longest_first,
             self._unit,
             self._text,
             *self._tree,

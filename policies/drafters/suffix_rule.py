@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -35,12 +35,41 @@ class SuffixRule:
     keep: int = 0  # tokens of a corpus, 0: all
     window: int = 0  # RL steps, or as much as `updates` add up to; 0: all
     half_life: float = 0.0  # RL steps, 0: all count 1
+    by_reward: bool = False  # whether rollouts of one RL step and corpus count by their rewards
+    shortest: int = 1  # tokens of a match
+    longest: int = 256
+    longest_first: bool = False  # whether the longest match that drafts anything is taken, and not
+    # the draft with the highest score
     updates: Callable[[int], float] | None = None  # size of the policy update after an RL step
+
+    def worth(self, corpus: Sequence[Hashable], reward: Sequence[float]) -> np.ndarray:
+        """int64[n]: what one occurrence in each of n rollouts of one RL step counts: from 1 for the
+        lowest reward of its corpus to HEAVIEST for the highest, if that is how they count. Where
+        rewards are equal, or one is not known, all count 1.
+        """
+        worth = np.ones(len(corpus), np.int64)
+        if not self.by_reward:
+            return worth
+        rewards = np.asarray(reward, float)
+        groups: dict[Hashable, list[int]] = {}
+        for i, each in enumerate(corpus):
+            groups.setdefault(each, []).append(i)
+        for rows in groups.values():
+            mine = rewards[rows]
+            low, span = mine.min(), np.ptp(mine)
+            if np.isfinite(mine).all() and 0 < span < np.inf:
+                worth[rows] = 1 + np.rint((HEAVIEST - 1) * ((mine - low) / span)).astype(int)
+        return worth
+
+    @property
+    def heaviest(self) -> int:
+        """The most that an occurrence can count."""
+        return (HEAVIEST if self.half_life else 1) * (HEAVIEST if self.by_reward else 1)
 
     @property
     def unit(self) -> int:
         """What an occurrence of the latest RL step counts."""
-        return HEAVIEST if self.half_life else 1
+        return HEAVIEST if self.half_life or self.by_reward else 1
 
     def oldest(self, rl_step: int) -> int:
         """The first RL step that RL step `rl_step` sees."""

@@ -48,20 +48,23 @@ class Counts:
 
 
 def suffix_draft(
-    context: list[int], counts: Counts, depth: int, limit: int, factor: float, min_prob: float
-) -> tuple[float, list[int]]:
+    context: list[int], counts: Counts, depth: int, limit: int, factor: float, min_prob: float,
+    shortest: int = 1, longest: int = 256, longest_first: bool = False,
+) -> tuple[float, list[int]]:  # fmt: skip
     """(score, draft)."""
-    score, nodes = suffix_tree_draft(context, counts, depth, limit, factor, min_prob, 1)
+    score, nodes = suffix_tree_draft(
+        context, counts, depth, limit, factor, min_prob, 1, shortest, longest, longest_first
+    )
     return score, [token for token, _ in nodes]
 
 
 def suffix_tree_draft(
     context: list[int], counts: Counts, depth: int, limit: int, factor: float, min_prob: float,
-    paths: int,
+    paths: int, shortest: int = 1, longest: int = 256, longest_first: bool = False,
 ) -> tuple[float, list[tuple[int, int]]]:  # fmt: skip
     """(score, nodes as token and parent): the likeliest next token again and again."""
     best, draft = np.float32(0), list[tuple[int, int]]()
-    for m in range(min(depth - 1, len(context)), 0, -1):
+    for m in range(min(depth - 1, len(context), longest), shortest - 1, -1):
         room = min(limit, int(m * factor + 1e-6))
         nodes, score, begun = list[tuple[int, int]](), np.float32(0), 1
         frontier = list[tuple[float, bool, int, int, list[int]]]()  # -chance, aside, parent, token
@@ -84,6 +87,6 @@ def suffix_tree_draft(
             nodes.append((pick[3], pick[2]))
             score += np.float32(-pick[0])
             look(pick[4], np.float32(-pick[0]), len(nodes) - 1)
-        if score > best:
+        if score > best and not (longest_first and draft):
             best, draft = score, nodes
     return float(best), draft

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from dataclasses import dataclass
 
@@ -21,6 +22,7 @@ class Rollout:
     prompt: list[int]
     output: list[int]
     cap: int = int(NO_CAP)
+    reward: float = 0.0
 
 
 def flat(lists: list[list[int]]) -> np.ndarray:
@@ -43,7 +45,7 @@ def workload_of(rollouts: list[Rollout]) -> Workload:
         prompt_len=ints([len(p) for p in prompts]),
         output_len=ints([len(o) for o in outputs]),
         finish=np.where(cut, LENGTH, STOP).astype(np.int8),
-        reward=np.zeros(count, np.float32),
+        reward=np.array([r.reward for r in rollouts], np.float32),
         prompt_ids=[str(i) for i in range(1 + max(r.prompt_id for r in rollouts))],
     )
     tokens = Tokens(
@@ -72,7 +74,7 @@ def random_rollouts(
     seed: int, rl_steps: int, prompts: int, samples: int, longest: int, alphabet: int
 ) -> list[Rollout]:
     """Samples are partly copied from earlier ones of their prompt; some are cut, some have caps."""
-    rng = random.Random(seed)
+    rng, judge = random.Random(seed), random.Random(seed)
     texts = [repetitive_text(rng, rng.randint(1, 12), alphabet) for _ in range(prompts)]
     written: list[list[int]] = [[] for _ in range(prompts)]
     rollouts = []
@@ -88,7 +90,8 @@ def random_rollouts(
                 start, at = rng.randrange(len(old)), rng.randrange(length)
                 output[at:] = (old[start:] + output)[: length - at]
             cap = rng.choice([int(NO_CAP), int(NO_CAP), length, length + rng.randint(0, 6)])
-            rollouts.append(Rollout(step, p, texts[p], output, cap))
+            reward = judge.choice([0.0, 0.0, 1.0, 0.25] if judge.random() < 0.9 else [math.nan])
+            rollouts.append(Rollout(step, p, texts[p], output, cap, reward))
         for rollout in rollouts[-len(keys) :]:
             written[rollout.prompt_id] += rollout.output
     return rollouts

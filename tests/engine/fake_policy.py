@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -55,13 +56,13 @@ class FakeDrafter:
         self.asked += requests
         return self.made(requests) if self.made else [np.array(DRAFT, np.int32) for _ in requests]
 
-    def finish(self, request: Any, learn: bool = True) -> None:
+    def finish(self, request: Any, learn: bool = True, reward: float = math.nan) -> None:
         self.check("finish")
         text = self.texts.pop(request)
         if learn:
             self.learnt.append((request, text))
 
-    def learn(self, prompt_id: Any, output: Any) -> None:
+    def learn(self, prompt_id: Any, output: Any, reward: float = math.nan) -> None:
         self.check("learn")
         self.learnt.append((prompt_id, [*output]))
 

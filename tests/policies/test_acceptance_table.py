@@ -96,7 +96,7 @@ def test_the_rate_of_a_geometric_chain(rate: float, terms: int) -> None:
     assert geometric_rate(total, terms) == pytest.approx(rate, abs=1e-9)
 
 
-@given(st.lists(st.tuples(st.integers(1, 4), st.floats(0.1, 0.99)), min_size=1, max_size=5))
+@given(st.lists(st.tuples(st.integers(1, 4), st.floats(0.3, 0.99)), min_size=1, max_size=5))
 def test_rates_from_acceptance_lengths(pieces: list[tuple[int, float]]) -> None:
     """Rates that are equal between the lengths measured come back."""
     rates = np.concatenate([np.full(count, rate) for count, rate in pieces])

@@ -9,7 +9,7 @@ import pytest
 from brute_drafts import Counts, suffix_tree_draft
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from small_workloads import random_rollouts
+from small_workloads import random_rollouts, workload_of
 
 from longtail.policies.components import DRAFTERS
 from longtail.policies.drafters.grouped import Grouped
@@ -43,12 +43,13 @@ def test_as_defined(options, seed, shape, every, delay, most) -> None:  # type: 
     waiting = list(range(len(rollouts)))
     known: dict[int, Sibling] = {}
     running: list[int] = []
-    forward, time, rl_step = 0, 0, -1
+    forward, first, time, rl_step = 0, 0, 0, -1
     while waiting or running:
         # An RL step may begin while the last one's stragglers are running.
         if waiting and rollouts[waiting[0]].rl_step > rl_step and rng.random() < 0.5:
             rl_step = rollouts[waiting[0]].rl_step
             live.start_step(rl_step)
+            first = forward
         new = []
         while waiting and rollouts[waiting[0]].rl_step == rl_step and rng.random() < 0.5:
             i = waiting.pop(0)
@@ -75,7 +76,7 @@ def test_as_defined(options, seed, shape, every, delay, most) -> None:  # type: 
         forward += 1
         for i, n in gains.items():
             known[i].forward += [forward] * n
-        if forward % every == 0:
+        if (forward - first) % every == 0:
             for i in sorted(known):
                 sibling = known[i]
                 while len(sibling.seen) < sum(f <= forward - delay for f in sibling.forward):
@@ -142,3 +143,15 @@ def test_a_group_is_of_one_rl_step() -> None:
     live.begin("a again", "p", [9])
     live.extend(["a again"], [[1, 2, 5]])
     assert live.draft(["c"])[0].tolist() == [5]
+
+
+def test_an_rl_step_does_not_depend_on_the_ones_before() -> None:
+    """Fetches are counted from its begin."""
+    load = workload_of(random_rollouts(3, 2, 2, 3, 40, 3))
+    assert load.tokens is not None
+    drafter = DRAFTERS.make("grouped:every=7,depth=6")
+    whole = drafter.profile(load.lengths, load.tokens)
+    rows = np.arange(len(load.lengths))[load.rows(1)]
+    alone = drafter.profile(load.lengths.select(rows), load.tokens.select(rows))
+    part = whole.part(rows[0], rows[-1] + 1)
+    assert (part.drafted == alone.drafted).all() and (part.matched == alone.matched).all()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from dataclasses import replace
 from typing import Any
@@ -15,6 +16,7 @@ from hypothesis import strategies as st
 from small_workloads import Rollout, random_rollouts, workload_of
 
 from longtail.policies.components import DRAFTERS
+from longtail.policies.drafters.histospec import FORMS
 from longtail.policies.drafters.suffix import Suffix
 from longtail.policies.drafters.suffix_nodes import ALIVE
 from longtail.policies.profile import Profile
@@ -38,6 +40,7 @@ SPECS = [
         for scope in ("problem", "both")
         for window, half_life in ((0, 0.3), (0, 2), (1, 1), (2, 0.5), (2, 0))
     ),
+    *(f"histospec:form={form},window={window}" for form in FORMS for window in (0, 1, 2)),
 ]
 
 
@@ -47,7 +50,8 @@ def definition(drafter: Any, rollouts: list[Rollout], which: int, g: int) -> lis
     text = rollout.prompt + rollout.output[:g]
     if drafter.name == "ngram":
         return ngram_draft(text, drafter.min, drafter.max, drafter.k)
-    everyone = drafter.scope in ("global", "all")
+    scope = getattr(drafter, "scope", "problem")
+    everyone = scope in ("global", "all")
     visible = [
         r
         for r in rollouts
@@ -58,16 +62,37 @@ def definition(drafter: Any, rollouts: list[Rollout], which: int, g: int) -> lis
     while 0 < getattr(drafter, "keep", 0) < sum(len(r.output) for r in visible):
         visible.pop(0)
     past = [r.output for r in visible]
+    if drafter.name == "histospec":
+        form = FORMS[drafter.form]
+        return suffix_draft(
+            text[1:],
+            Counts(past, [worth(r, visible) if form.by_reward else 1 for r in visible]),
+            form.longest + form.most,
+            form.most,
+            1000,
+            form.min_prob,
+            form.shortest,
+            form.longest,
+            True,
+        )[1]
     options = (drafter.depth, drafter.max, drafter.factor, drafter.min_prob)
     own = (0.0, list[int]())
-    if drafter.scope not in ("problem", "global"):
+    if scope not in ("problem", "global"):
         own = suffix_draft(text, Counts([text]), *options)
-    if drafter.scope == "own":
+    if scope == "own":
         return own[1]
     half_life = getattr(drafter, "half_life", 0.0)
     weights = [by_recency(r.rl_step, rollout.rl_step, half_life) for r in visible]
     problem = suffix_draft(text[1:], Counts(past, weights), *options)
     return problem[1] if problem[0] > own[0] else own[1]
+
+
+def worth(rollout: Rollout, visible: list[Rollout]) -> int:
+    """What an occurrence counts: 1 to 256 by reward, among its prompt's in its RL step."""
+    group = [r.reward for r in visible if r.rl_step == rollout.rl_step]
+    if any(map(math.isnan, group)) or len(set(group)) == 1:
+        return 1
+    return 1 + round(255 * (rollout.reward - min(group)) / (max(group) - min(group)))
 
 
 def by_recency(rl_step: int, now: int, half_life: float) -> int:
@@ -121,7 +146,7 @@ class Generation:
                 running[i] += n
                 if running[i] == len(self.rollouts[i].output):
                     del running[i]
-                    self.live.finish(i)
+                    self.live.finish(i, reward=self.rollouts[i].reward)
 
     def begin(self, i: int) -> int:
         rollout = self.rollouts[i]

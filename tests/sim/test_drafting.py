@@ -15,6 +15,7 @@ from small_workloads import random_rollouts, workload_of
 
 from longtail.policies.components import DRAFTERS
 from longtail.policies.drafters.das import Das
+from longtail.policies.drafters.histospec import HistoSpec
 from longtail.policies.drafters.lockstep import profile_lockstep
 from longtail.policies.drafters.ngram import Ngram
 from longtail.policies.drafters.suffix import Suffix
@@ -37,7 +38,13 @@ class TimedNgram(Ngram):
     timed: ClassVar[bool] = True
 
 
+@dataclass(frozen=True)
+class TimedHistoSpec(HistoSpec):
+    timed: ClassVar[bool] = True
+
+
 PAIRS = [
+    (HistoSpec(), TimedHistoSpec()),
     (Suffix(depth=6, max=5), TimedSuffix(depth=6, max=5)),
     (Suffix(depth=6, max=7, paths=3, factor=3), TimedSuffix(depth=6, max=7, paths=3, factor=3)),
     (Suffix(scope="own", max=4, window=1), TimedSuffix(scope="own", max=4, window=1)),
