@@ -14,6 +14,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from .compiled import jit
+from .drafts import Drafts
 from .profile import Profile
 
 LABELS = 256
@@ -34,7 +35,11 @@ class Confidence:
 
     def learn(self, profile: Profile) -> None:
         """What became of an RL step's drafts; of all later RL steps it is the oldest."""
-        self._counts = self._counts * self._fading + outcomes(profile)
+        self.add(outcomes(profile))
+
+    def add(self, counts: np.ndarray) -> None:
+        """As `learn`, with what it counts: float64[256, 2], tokens tried and accepted."""
+        self._counts = self._counts * self._fading + counts
 
     @property
     def rates(self) -> np.ndarray:
@@ -84,24 +89,55 @@ def survival(rates: np.ndarray, labels: np.ndarray, sizes: np.ndarray, trees: bo
     return chances if trees else np.cumprod(chances, axis=1)
 
 
+def judge(
+    drafts: Drafts, matched: np.ndarray, ranks: np.ndarray, left: np.ndarray, counts: np.ndarray
+) -> None:
+    """Add to counts, float64[256, 2], what became of these drafts: tokens tried and accepted.
+
+    matched, ranks: as `matches` has them. left: int64[J], tokens that were yet to come.
+    """
+    if drafts.tokens.shape[1]:
+        _judge(drafts.labels, drafts.sizes, matched, ranks, len(drafts.parents) > 0, left, counts)
+
+
+@jit()
+def _judge(labels, sizes, matched, ranks, trees, left, counts):
+    for j in range(len(sizes)):
+        d, a = np.int64(sizes[j]), np.int64(matched[j])
+        if trees:
+            _try_tree(labels[j], np.int64(0), d, a, ranks[j], np.int64(0), counts)
+        else:
+            _try_chain(labels[j], np.int64(0), min(d, a + 1, left[j]), a, counts)
+
+
+@jit(inner=True)
+def _try_chain(labels, first, tried, accepted, counts):
+    for i in range(tried):
+        counts[labels[first + i], 0] += 1.0
+        if i < accepted:
+            counts[labels[first + i], 1] += 1.0
+
+
+@jit(inner=True)
+def _try_tree(labels, first, drafted, accepted, ranks, start, counts):
+    done = 0
+    for i in range(drafted):
+        counts[labels[first + i], 0] += 1.0
+        if done < accepted and ranks[start + done] == i:
+            counts[labels[first + i], 1] += 1.0
+            done += 1
+
+
 @jit()
 def _count(drafted, matched, offsets, labels, label_starts, ranks, rank_starts, counts):
     for i in range(len(offsets) - 1):
         at = offsets[i] + 1
         while at < offsets[i + 1]:
-            first = label_starts[at]
             d, a = np.int64(drafted[at]), np.int64(matched[at])
             if len(ranks) > 0:
-                done = 0
-                for j in range(d):
-                    counts[labels[first + j], 0] += 1.0
-                    if done < a and ranks[rank_starts[at] + done] == j:
-                        counts[labels[first + j], 1] += 1.0
-                        done += 1
+                _try_tree(labels, label_starts[at], d, a, ranks, rank_starts[at], counts)
             else:
                 # What lies beyond the rollout's end is never judged.
-                for j in range(min(d, a + 1, offsets[i + 1] - at)):
-                    counts[labels[first + j], 0] += 1.0
-                    if j < a:
-                        counts[labels[first + j], 1] += 1.0
+                tried = min(d, a + 1, offsets[i + 1] - at)
+                _try_chain(labels, label_starts[at], tried, a, counts)
             at += a + 1

@@ -128,6 +128,8 @@ class Workload:
 
         def drafting(replica: int, which: np.ndarray) -> Drafting:
             live = self._live_at(drafter, replica, rl_step, tokens)
+            if hasattr(live, "assign"):  # it drafts from a profile, too
+                live.assign(rows.start + which)
             return Drafting(
                 live, self.lengths, tokens, rows.start + which, trees=drafter.trees, in_vain=in_vain
             )
@@ -137,13 +139,13 @@ class Workload:
     def _live_at(self, drafter: Any, replica: int, rl_step: int, tokens: Tokens) -> LiveDrafter:
         """A drafter that knows the RL steps before `rl_step`, of which it has run none."""
         key = (spec_of(drafter), replica)
-        begun, live = self._live.get(key, (None, drafter.live()))
-        if begun is not None and begun >= rl_step:
-            begun, live = None, drafter.live()
+        begun, live = self._live.get(key) or (-1, self._face(drafter, tokens))
+        if begun >= rl_step:
+            begun, live = -1, self._face(drafter, tokens)
         depends = drafter.history_steps
         first = -1 if depends is None else rl_step - depends
         for step in self.rl_steps:
-            if max(first, -1 if begun is None else begun) <= step < rl_step:
+            if max(first, begun) <= step < rl_step:
                 if begun != step:
                     live.start_step(step)
                 for row in range(self.rows(step).start, self.rows(step).stop):
@@ -152,6 +154,15 @@ class Workload:
         live.start_step(rl_step)
         self._live[key] = (rl_step, live)
         return live
+
+    def _face(self, drafter: Any, tokens: Tokens) -> LiveDrafter:
+        """A live face that knows nothing yet."""
+        face: LiveDrafter = (
+            drafter.live()
+            if not hasattr(drafter, "replayed")
+            else drafter.replayed(self.lengths, tokens, cores())
+        )
+        return face
 
     def _have_tokens(self, drafter: Any) -> Tokens:
         """The trace's tokens, read once."""

@@ -10,17 +10,26 @@ import numpy as np
 from ...traces.rollouts import Lengths, Tokens
 from ..drafts import matches
 from ..profile import Profile, blank_profile
+from .live import LiveDrafter
 
 
 def profile_lockstep(
-    drafter: Any, lengths: Lengths, tokens: Tokens, *, labels: bool = False
+    drafter: Any,
+    lengths: Lengths,
+    tokens: Tokens,
+    *,
+    labels: bool = False,
+    live: LiveDrafter | None = None,
 ) -> Profile:
     """What the drafter's live face would draft if all rollouts of an RL step began at once and
     grew by one token in every forward.
 
-    For a drafter that does not look at siblings that is its profile.
+    For a drafter that does not look at siblings that is its profile. live: another face than
+    `drafter.live()`.
     """
-    result, live = blank_profile(lengths.output_len), drafter.live()
+    result, live = blank_profile(lengths.output_len), live or drafter.live()
+    if hasattr(live, "assign"):
+        live.assign(np.arange(len(lengths)))
     kept_labels: list[np.ndarray] = []
     kept_ranks: list[np.ndarray] = []
     where: list[np.ndarray] = []

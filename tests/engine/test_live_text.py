@@ -103,7 +103,7 @@ def test_a_crowd_writes_the_same_twice(
     assert sorted(log.requests.output_len) == sorted(2 * [len(text) for text in plain.crowd])
     first, second = (log.total("accepted", rl_step) for rl_step in (0, 1))
     drafter = DRAFTERS.make(policy.partition("/")[0])
-    if drafter.longest_draft:
+    if drafter.longest_draft and drafter.name != "histospec":  # which looks at history only
         assert first > 1000
     if drafter.history_steps != 0:
         assert second > first
