@@ -58,21 +58,20 @@ def test_as_defined(seed: int, shape: tuple, of: list[str], trees: bool) -> None
                 gains = []
                 for k, member in enumerate(members):
                     gains.append(0.0)
-                    alive, chance, path = True, 1.0, -1
+                    alive, chance, path, depth = True, 1.0, -1, 0  # tokens matched
                     for t, token in enumerate(made[k][j].tolist()):
                         label = made[k].labels[j, t]
                         chance = rates[k][label] * (1.0 if member.trees else chance)
                         gains[k] += chance
                         if member.trees:
-                            done = 0 if path < 0 else depth + 1  # type: ignore[has-type]
                             good = (
                                 made[k].parents[j, t] == path
-                                and done < len(after)
-                                and token == after[done]
+                                and depth < len(after)
+                                and token == after[depth]
                             )
                             tried[k][label] += (1, good)
                             if good:
-                                path, depth = t, done
+                                path, depth = t, depth + 1
                         elif alive and t < len(after):
                             alive = token == after[t]
                             tried[k][label] += (1, alive)
