@@ -25,6 +25,10 @@ def _nothing() -> np.ndarray:
     return np.empty(0, np.uint8)
 
 
+def _no_heads() -> np.ndarray:
+    return np.empty((0, 2), np.int32)
+
+
 @dataclass(frozen=True)
 class Profile:
     """n rollouts in trace order, or one RL step of them."""
@@ -40,6 +44,8 @@ class Profile:
         default_factory=_nothing
     )  # uint8[sum of matched]: where in a tree the matched tokens
     # stand, ascending, draft by draft; empty for chains
+    heads: np.ndarray = field(default_factory=_no_heads)  # int32[n, 2]: tokens that are verified
+    # together with a rollout's prompt, and how many of them are accepted; of length 0 without any
 
     @cached_property
     def label_starts(self) -> np.ndarray:
@@ -60,6 +66,7 @@ class Profile:
             self.offsets[first : last + 1] - begin,
             _between(self.labels, self.drafted, begin, end),
             _between(self.ranks, self.matched, begin, end),
+            self.heads[first:last],
         )
 
     def take(self, rows: np.ndarray, output_len: np.ndarray) -> Profile:
@@ -79,7 +86,11 @@ class Profile:
             labels = labels[_gather(self.label_starts[index], drafted)]
         if len(ranks):
             ranks = ranks[_gather(self.rank_starts[index], matched)]
-        return Profile(drafted, matched, offsets, labels, ranks)
+        heads = self.heads
+        if len(heads):
+            heads = heads[rows]
+            heads[:, 1] = np.minimum(heads[:, 1], output_len)
+        return Profile(drafted, matched, offsets, labels, ranks, heads)
 
     def clairvoyant(self) -> Profile:
         """The same drafter with no token drafted in vain, and as few forwards as can be.
@@ -90,7 +101,8 @@ class Profile:
         """
         best = np.zeros_like(self.drafted)
         _fewest_forwards(self.matched, self.offsets, best)
-        return Profile(best, best, self.offsets)
+        heads = np.repeat(self.heads[:, 1:], 2, axis=1)
+        return Profile(best, best, self.offsets, heads=heads)
 
     @cached_property
     def walks(self) -> np.ndarray:

@@ -314,7 +314,7 @@ def _forward(
     state.clock[0] += _drafting_s(shape.cost, total, deepest)
     state.n[OUTSIDE] += _outside(covered, tokens, requests, kv, pairs, prefill)
 
-    finished = False
+    finished, heads = False, 0
     for j in range(requests):
         i = state.running[j]
         g = batch.generated[i]
@@ -330,15 +330,28 @@ def _forward(
                 _locate(log, g, d, a)
         else:
             state.computed[i] += state.scheduled[i]
-            if state.computed[i] < batch.prompt_len[i] + g:
+            if state.computed[i] < batch.prompt_len[i] + state.head[i] + g:
                 continue  # a chunk, more to come
             state.phase[i] = DECODE
             state.n[IN_PREFILL] -= 1
             gain = np.int32(1)
+            if state.head[i] > 0:
+                a = state.head_matched[i]
+                gain = min(a + np.int32(1), state.output_len[i] - g)
+                batch.drafted[i] += state.head[i]
+                batch.accepted[i] += a
+                heads += state.head[i]
+                good += a
+                state.head[i] = 0
+                kept = (batch.prompt_len[i] + g + a - 1) // limits[BLOCK] + 1
+                if kept < state.blocks[i]:  # what was rejected is given back
+                    state.n[FREE] += state.blocks[i] - kept
+                    state.blocks[i] = kept
         batch.generated[i] = g + gain
         batch.forwards[i] += 1
         finished |= batch.generated[i] == state.output_len[i]
     state.n[FORWARDS] += 1
+    total += heads
     state.n[TOKENS] += tokens
     state.n[DRAFTED] += total
     state.n[ACCEPTED] += good

@@ -50,12 +50,22 @@ class Limits:
             ]
         )
 
-    def check(self, rl_step: int, prompt_len: np.ndarray, output_len: np.ndarray) -> None:
-        """Raise CapacityError for the largest rollout if its KV cache would never fit."""
+    def check(
+        self,
+        rl_step: int,
+        prompt_len: np.ndarray,
+        output_len: np.ndarray,
+        head: np.ndarray | int = 0,
+    ) -> None:
+        """Raise CapacityError for the largest rollout if its KV cache would never fit.
+
+        head: tokens that are verified with the prompt.
+        """
         if self.kv_tokens is None:
             return
         room = self.kv_tokens // self.block_size * self.block_size
-        need = prompt_len.astype(np.int64) + output_len - 1  # the last token's KV is never written
+        # The last token's KV is never written.
+        need = prompt_len.astype(np.int64) + np.maximum(output_len - 1, head)
         if len(need) and need.max() > room:
             worst = int(need.argmax())
             enough = -(-int(need[worst]) // self.block_size) * self.block_size

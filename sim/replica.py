@@ -82,6 +82,8 @@ class Replica:
             phase=np.zeros(count, np.int8),
             scheduled=ints(),
             budget=ints(),
+            head=self._profile.heads[:, 0].copy() if len(self._profile.heads) else ints(),
+            head_matched=self._profile.heads[:, 1].copy() if len(self._profile.heads) else ints(),
             preemptions=ints(),
             running=ints(),
             queue=np.arange(count, dtype=np.int32),

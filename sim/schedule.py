@@ -62,7 +62,7 @@ def schedule(batch, state, limits, drafted, offsets):
             tokens = 1 + _draft_length(batch, state, limits, drafted, offsets, i)
         else:
             computed = state.computed[i]
-            tokens = batch.prompt_len[i] + batch.generated[i] - computed
+            tokens = batch.prompt_len[i] + state.head[i] + batch.generated[i] - computed
         tokens = min(tokens, room)
         need = (computed + tokens - 1) // block + 1 - state.blocks[i]
         victim = -1
@@ -81,7 +81,7 @@ def schedule(batch, state, limits, drafted, offsets):
         return j
     while state.n[HEAD] < state.n[TAIL] and state.n[RUNNING] < limits[SEATS] and room > 0:
         i = state.queue[state.n[HEAD]]
-        whole = batch.prompt_len[i] + batch.generated[i]
+        whole = batch.prompt_len[i] + state.head[i] + batch.generated[i]
         if (whole - 1) // block + 1 > state.n[FREE]:
             break  # all of it has to fit, though only the first chunk's blocks are taken now
         tokens = min(whole, room)

@@ -11,7 +11,7 @@ from ..policies.components import BUDGETS, DRAFTERS, PLACEMENTS
 from ..policies.drafters.cost import cost_of
 from ..policies.latency import bound
 from ..policies.latency.presets import make_latency
-from ..policies.profile import blank_profile, perfect_profile
+from ..policies.profile import Profile, blank_profile, perfect_profile
 from ..policies.registry import spec_of
 from ..policies.view import StepView
 from .limits import Limits
@@ -236,14 +236,16 @@ def simulate_bounds(
         def seconds(
             profile: StepDrafts, k: int, step: int = step, requests: Requests = requests
         ) -> float:
-            return run_step(requests, profile, everything if k else silent, step, k).makespan_s
+            drafting = k or not isinstance(profile, Profile) or len(profile.heads)
+            setup = everything if drafting else silent
+            return run_step(requests, profile, setup, step, k).makespan_s
 
         plain = seconds(blank_profile(requests.output_len), 0)
-        if longest:
-            drafts = workload.drafts(setup.drafter, step, in_vain=False)
+        drafts = workload.drafts(setup.drafter, step, in_vain=False)
+        heads = isinstance(drafts, Profile) and len(drafts.heads) > 0
+        clairvoyant[step] = plain
+        if longest or heads:
             clairvoyant[step] = min(plain, seconds(drafts, longest))
-        else:
-            clairvoyant[step] = plain
         lengths = sorted({k for k in (1, 2, 4, 8, 16, 32, 64) if k < longest} | {longest})
         perfect[step] = min(
             plain, *(seconds(perfect_profile(requests.output_len, k), k) for k in lengths)

@@ -32,6 +32,8 @@ class State(NamedTuple):
     phase: np.ndarray  # int8[N]
     scheduled: np.ndarray  # int32[N]: tokens in this forward
     budget: np.ndarray  # int32[N]: the rule's answer
+    head: np.ndarray  # int32[N]: tokens to be verified with the prompt (0 once they were)
+    head_matched: np.ndarray  # int32[N]: of which are accepted
     preemptions: np.ndarray  # int32[N]
     running: np.ndarray  # int32[N]: first n[RUNNING], in order of admission
     queue: np.ndarray  # int32[N]: n[HEAD]:n[TAIL] wait
@@ -57,7 +59,9 @@ class Log(NamedTuple):
 
 
 I4, I8, F8 = types.int32[::1], types.int64[::1], types.float64[::1]
-STATE = types.NamedTuple([I4, I4, I4, types.int8[::1], I4, I4, I4, I4, I4, I8, F8, F8], State)
+STATE = types.NamedTuple(
+    [I4, I4, I4, types.int8[::1], I4, I4, I4, I4, I4, I4, I4, I8, F8, F8], State
+)
 LOG = types.NamedTuple([types.float64[:, ::1], types.int64[:, ::1], types.int64[:, ::1]], Log)
 # Profiles may be views of read-only memory shared between processes.
 U1 = types.Array(types.uint8, 1, "C", readonly=True)

@@ -81,7 +81,8 @@ def simulate_step(
 
     Raises CapacityError if a rollout cannot fit, ConservationError if the result does not add up.
     """
-    limits.check(requests.rl_step, requests.prompt_len, requests.output_len)
+    heads = profile.heads[:, 0] if isinstance(profile, Profile) and len(profile.heads) else 0
+    limits.check(requests.rl_step, requests.prompt_len, requests.output_len, heads)
     env = simpy.Environment()
     served = placement.assign(view, limits.replicas)
     replicas = []

@@ -11,7 +11,13 @@ class Request:
         self.history = history  # what the same prompt's rollouts wrote in earlier RL steps
         self.generated = self.computed = self.blocks = 0  # computed: tokens in the KV cache
         self.decoding, self.finish_s = False, 0.0
+        self.head = self.head_matched = 0  # tokens verified with the prompt, and accepted of them
         self.forwards = self.drafted = self.accepted = self.preemptions = 0
+
+
+def whole_of(r: Request) -> int:
+    """Tokens of a prefill."""
+    return len(r.prompt) + r.generated + r.head
 
 
 def simulate(
@@ -28,7 +34,7 @@ def simulate(
             if room == 0 or (r not in running and (preempted or len(running) >= seats)):
                 break
             d = draft(r)[: max(0, min(allowed[r], r.cap - r.generated - 1))] if r.decoding else []
-            tokens = min((whole := len(r.prompt) + r.generated) + len(d) - r.computed, room)
+            tokens = min((whole := whole_of(r)) + len(d) - r.computed, room)
             need = max(0, -(-(r.computed + tokens) // block) - r.blocks)  # rounded up
             while need > free and r in running:
                 queue.insert(0, last := running.pop())
@@ -47,7 +53,12 @@ def simulate(
             while a < min(len(d), len(left)) and d[a] == left[a]:
                 a += 1
             r.computed += a + 1 if r.decoding else tokens
-            if r.decoding or r.computed == len(r.prompt) + r.generated:  # no chunk of a prefill
+            if r.decoding or r.computed == whole_of(r):  # no chunk of a prefill
+                if r.head:
+                    a, r.computed = r.head_matched, len(r.prompt) + r.head_matched
+                    kept = -(-r.computed // block)
+                    free, r.blocks = free + r.blocks - kept, kept
+                    r.drafted, r.head = r.drafted + r.head, 0
                 r.decoding, r.generated = True, r.generated + min(a + 1, len(left))
                 r.forwards, r.drafted = r.forwards + 1, r.drafted + len(d)
                 r.accepted += a

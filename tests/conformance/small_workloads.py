@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+from collections import Counter
 from dataclasses import dataclass
 
 import numpy as np
@@ -35,13 +36,19 @@ def workload_of(rollouts: list[Rollout]) -> Workload:
     prompts, outputs = [r.prompt for r in rollouts], [r.output for r in rollouts]
     cut = [r.cap == len(r.output) for r in rollouts]
 
+    seen: Counter[tuple[int, int]] = Counter()
+    samples = []
+    for r in rollouts:
+        samples.append(seen[r.rl_step, r.prompt_id])
+        seen[r.rl_step, r.prompt_id] += 1
+
     def ints(values: list[int]) -> np.ndarray:
         return np.array(values, np.int32)
 
     lengths = Lengths(
         rl_step=ints([r.rl_step for r in rollouts]),
         prompt=ints([r.prompt_id for r in rollouts]),
-        sample=np.arange(count, dtype=np.int32),
+        sample=ints(samples),
         prompt_len=ints([len(p) for p in prompts]),
         output_len=ints([len(o) for o in outputs]),
         finish=np.where(cut, LENGTH, STOP).astype(np.int8),

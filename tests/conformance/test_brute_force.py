@@ -28,7 +28,7 @@ from longtail.sim.state import IDLE
 from longtail.sim.step import StepResult
 from longtail.sim.workload import Workload
 
-DRAFTERS = ("none", "ngram", "suffix:problem", "suffix:own", "suffix:both")
+DRAFTERS = ("none", "ngram", "suffix:problem", "suffix:own", "suffix:both", "specrl")
 BUDGETS = ("fixed", "unlimited", "das")
 COSTS = {
     "base": 1e-2,
@@ -108,7 +108,7 @@ def view_of(case: Case, load: Workload, step: int) -> StepView:
     )
 
 
-def by_definition(case: Case, view: StepView) -> tuple[list[Request], int, float]:
+def by_definition(case: Case, load: Workload, view: StepView) -> tuple[list[Request], int, float]:
     window = getattr(case.setup.drafter, "window", 0)
     step, limits = view.rl_step, case.setup.limits
     requests = []
@@ -122,6 +122,9 @@ def by_definition(case: Case, view: StepView) -> tuple[list[Request], int, float
                 and (window == 0 or r.rl_step >= step - window)
             ]
             requests.append(Request(rollout.prompt, rollout.output, rollout.cap, history))
+    heads = load.profile(case.setup.drafter).heads[load.rows(step)]
+    for r, (head, matched) in zip(requests if len(heads) else (), heads.tolist(), strict=True):
+        r.head, r.head_matched = head, matched
     initial = case.setup.budget.plan(view).request[:, 0].astype(int).tolist()
     budget = budget_by_definition(case.setup, view, dict(zip(requests, initial, strict=True)))
     memory: dict[tuple[Request, int], list[int]] = {}
@@ -172,7 +175,7 @@ def check(case: Case) -> None:
     result = simulate(load, case.setup, log=True)
     for step in result.steps:
         view = view_of(case, load, step.rl_step)
-        requests, forwards, makespan_s = by_definition(case, view)
+        requests, forwards, makespan_s = by_definition(case, load, view)
         assert step.request_forwards.tolist() == [r.forwards for r in requests]
         assert step.drafted.tolist() == [r.drafted for r in requests]
         assert step.accepted.tolist() == [r.accepted for r in requests]
@@ -203,6 +206,8 @@ def drafter_spec(kind: str, draw: Callable[..., Any]) -> str:
     if kind == "ngram":
         low = draw(1, 3)
         return f"ngram:k={draw(0, 6)},min={low},max={low + draw(0, 3)}"
+    if kind == "specrl":
+        return f"specrl:reuse={draw(0, 10) / 10},delay={draw(1, 2)},seed={draw(0, 99)}"
     factor, min_prob = (0.3, 0.5, 1.0, 2.0)[draw(0, 3)], (0.0, 0.1, 0.4, 0.7)[draw(0, 3)]
     return (
         f"suffix:scope={kind[7:]},window={draw(0, 2)},depth={draw(2, 10)},factor={factor},"
@@ -221,7 +226,7 @@ def budget_spec(kind: str, draw: Callable[..., Any]) -> str:
 
 def limits_of(rollouts: list[Rollout], draw: Callable[..., Any]) -> Limits:
     block = draw(1, 4)
-    need = max(len(r.prompt) + len(r.output) - 1 for r in rollouts)
+    need = max(len(r.prompt) for r in rollouts) + max(len(r.output) for r in rollouts)
     fits = -(-need // block) * block  # the largest rollout, and little more
     return Limits(
         max_num_seqs=draw(1, 6) if draw(0, 2) == 0 else None,
@@ -260,7 +265,7 @@ def test_every_corner_is_visited() -> None:
     rng = random.Random(0)
     seen: Counter[str] = Counter()
     for i in range(60):
-        case = build(DRAFTERS[1 + i % 4], BUDGETS[i % 3], rng.randint)
+        case = build(DRAFTERS[1 + i % 5], BUDGETS[i % 3], rng.randint)
         check(case)
         seen.update({corner: 1 for corner, times in case.seen.items() if times})
     corners = ("preemption", "chunked prefill", "token starvation", "queue", "acceptance")

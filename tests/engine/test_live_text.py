@@ -103,9 +103,11 @@ def test_a_crowd_writes_the_same_twice(
     assert sorted(log.requests.output_len) == sorted(2 * [len(text) for text in plain.crowd])
     first, second = (log.total("accepted", rl_step) for rl_step in (0, 1))
     drafter = DRAFTERS.make(policy.partition("/")[0])
-    if drafter.longest_draft and drafter.name != "histospec":  # which looks at history only
+    late = drafter.name == "histospec"  # it looks at history only
+    if drafter.longest_draft and not late:
         assert first > 1000
-    if drafter.history_steps != 0:
+    # Of such drafts a budget that looks back has seen none before the third RL step.
+    if drafter.history_steps != 0 and not (late and "das" in policy):
         assert second > first
     assert log.total("preempted", 0) > 0 < log.total("preempted", 1)
 
