@@ -189,10 +189,9 @@ def _convert(value: Any, field: dataclasses.Field, where: str) -> Any:
     low, high = field.metadata.get("low"), field.metadata.get("high")
     for item in converted if kind is tuple else (converted,):
         if (low is not None and not item >= low) or (high is not None and not item <= high):
-            bounds = [f"at least {low:g}"] * (low is not None) + [f"at most {high:g}"] * (
-                high is not None
-            )
-            raise ComponentError(f"{where}: {value} must be {' and '.join(bounds)}")
+            bounds = (("at least", low), ("at most", high))
+            words = [f"{word} {bound:g}" for word, bound in bounds if bound is not None]
+            raise ComponentError(f"{where}: {value} must be {' and '.join(words)}")
     return converted
 
 
