@@ -16,7 +16,7 @@ from .live import UNKNOWN, Ints, LiveDrafter
 
 @dataclass(frozen=True)
 class NoDrafter:
-    """Nothing is ever drafted; the only drafter that needs no tokens in the trace."""
+    """Nothing is ever drafted; needs no tokens in the trace."""
 
     name: ClassVar[str] = "none"
     source: ClassVar[str] = "plain autoregressive decoding"
