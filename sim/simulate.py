@@ -184,7 +184,7 @@ def simulate(
     CapacityError for unusable input and ConservationError for a result that does not add up.
     """
     chosen = workload.choose(rl_steps)
-    workload.profile(setup.drafter)
+    workload.prepare(setup.drafter, setup.budget)
     began = time.perf_counter()
     if bounds is None:
         bounds = simulate_bounds(workload, setup, rl_steps=chosen)
@@ -203,12 +203,13 @@ def simulate_steps(
     progress: Callable[[int], None] | None = None,
 ) -> list[StepResult]:
     """The RL steps alone, without their bounds. longest_draft: K where below the drafter's own."""
-    profile = workload.profile(setup.drafter)
+    workload.prepare(setup.drafter, setup.budget)
     longest = setup.drafter.longest_draft
     longest = longest if longest_draft is None else min(longest, longest_draft)
     results = []
     for step in rl_steps:
-        past = workload.past(step, profile) if setup.budget.past_steps != 0 else ()
+        back = setup.budget.past_steps != 0
+        past = workload.past(step, workload.profile(setup.drafter)) if back else ()
         drafts = workload.drafts(setup.drafter, step)
         requests = workload.requests(step)
         results.append(run_step(requests, drafts, setup, step, longest, past=past, log=log))

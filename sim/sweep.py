@@ -57,7 +57,7 @@ def sweep(
     global _shared
     steps = workload.choose(rl_steps)
     for setup in setups:
-        workload.profile(setup.drafter)
+        workload.prepare(setup.drafter, setup.budget)
     keys = [_bounds_key(setup) for setup in setups]
     firsts = {key: setup for setup, key in reversed(list(zip(setups, keys, strict=True)))}
     tasks: list[tuple[str, Setup]] = [("bounds", setup) for setup in firsts.values()]

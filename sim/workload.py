@@ -115,6 +115,15 @@ class Workload:
             self.wall_s["profile"] += time.perf_counter() - began
         return self._profiles[key]
 
+    def prepare(self, drafter: Any, budget: Any) -> None:
+        """Compute now what simulating this drafter under this budget takes from the trace: of one
+        that drafts in the loop the profile only if the budget looks back on it.
+        """
+        if not drafter.timed or budget.past_steps != 0:
+            self.profile(drafter)
+        elif drafter.needs_tokens:
+            self._have_tokens(drafter)
+
     def drafts(self, drafter: Any, rl_step: int, *, in_vain: bool = True) -> StepDrafts:
         """The drafter's drafts for one RL step, as the decode loop takes them.
 
