@@ -65,7 +65,7 @@ def draft_tree(
     is taken, again and again, until `limit` tokens are.
 
     Of a match's continuations one follows the path that it is on, the most frequent one; each of
-    the others begins a path of its own. Equally likely ones: first what follows a path, then by the
+    the others begins a path of its own. Equally likely ones: first what begins a path, then by the
     node before, then by token. tokens, parents: int32[2, >= limit] and path: float32[2, >= limit],
     how likely each node is by the counts, are written; returns (row of the draft in them, its size,
     its score, tokens of its match). Source: arctic-inference suffix_tree.cc, _speculate_tree;
@@ -140,7 +140,7 @@ def draft_tree(
             if size == room or ons + asides == 0:
                 break
             a, b = _best(on_probs, on, ons), _best(off_probs, aside, asides)
-            if ons > 0 and (asides == 0 or on_probs[a] >= off_probs[b]):
+            if ons > 0 and (asides == 0 or on_probs[a] > off_probs[b]):
                 probs, what, which = on_probs, on, a
                 ons -= 1
                 left = ons

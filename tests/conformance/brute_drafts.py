@@ -67,23 +67,23 @@ def suffix_tree_draft(
     for m in range(min(depth - 1, len(context), longest), shortest - 1, -1):
         room = min(limit, int(m * factor + 1e-6))
         nodes, score, begun = list[tuple[int, int]](), np.float32(0), 1
-        frontier = list[tuple[float, bool, int, int, list[int]]]()  # -chance, aside, parent, token
+        frontier = list[tuple[float, bool, int, int, list[int]]]()  # -chance, leads, parent, token
 
         def look(s: list[int], prob: np.float32, parent: int, frontier: list = frontier) -> None:
             count, after = counts.of(s)
             for i, (token, often) in enumerate(after if len(s) < depth else ()):
                 chance = prob * np.float32(often / count)
                 if chance >= np.float32(min_prob):
-                    frontier.append((-float(chance), i > 0, parent, token, [*s, token]))
+                    frontier.append((-float(chance), i == 0, parent, token, [*s, token]))
 
         look(context[len(context) - m :], np.float32(1), -1)
         while len(nodes) < room:
-            allowed = [c for c in frontier if not c[1] or begun < paths]
+            allowed = [c for c in frontier if c[1] or begun < paths]
             if not allowed:
                 break
             pick = min(allowed)
             frontier.remove(pick)
-            begun += pick[1]
+            begun += not pick[1]
             nodes.append((pick[3], pick[2]))
             score += np.float32(-pick[0])
             look(pick[4], np.float32(-pick[0]), len(nodes) - 1)

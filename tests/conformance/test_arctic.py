@@ -11,6 +11,7 @@ from __future__ import annotations
 import gzip
 import json
 import random
+from collections import Counter as Counter_
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
@@ -260,3 +261,90 @@ def test_match_across_the_prompt() -> None:
     """Arctic matches history with what stands before the draft, the prompt's end included."""
     rollout = Rollout(1, 0, [9, 1], [2, 3, 4, 5])
     compare(DRAFTER, [[1, 2, 3, 4, 5]], [rollout], Tally())
+
+
+def paths_of(nodes: list[int], parents: list[int]) -> list[tuple[int, ...]]:
+    """Every node of a tree as the tokens that lead to it."""
+    paths: list[tuple[int, ...]] = []
+    for token, parent in zip(nodes, parents, strict=True):
+        paths.append((*(paths[parent] if parent >= 0 else ()), token))
+    return paths
+
+
+def reach(paths: list[tuple[int, ...]], left: list[int]) -> int:
+    """How many tokens of what follows a tree has."""
+    known, good = set(paths), 0
+    while good < len(left) and tuple(left[: good + 1]) in known:
+        good += 1
+    return good
+
+
+def compare_trees(drafter: Suffix, past: Texts, rollouts: list[Rollout], tally: Counter_) -> None:
+    """As compare(), for drafts that branch without limit: the same paths but for ties."""
+    theirs = decoding.SuffixDecodingCache(max_tree_depth=drafter.depth)
+    ours = drafter.live()
+    prompt = rollouts[0].prompt
+    for i, output in enumerate(past):
+        theirs.start_request(-1 - i, tokens(prompt))
+        theirs.add_active_response(-1 - i, tokens(output))
+        theirs.stop_request(-1 - i)
+        ours.learn(0, output)
+    ours.start_step(1)
+    for i, rollout in enumerate(rollouts):
+        theirs.start_request(i, tokens(rollout.prompt))
+        theirs.evict_cached_response(i)
+        ours.begin(i, 0, tokens(rollout.prompt))
+        text = rollout.prompt.copy()
+        for g in range(1, len(rollout.output)):
+            text.append(rollout.output[g - 1])
+            theirs.add_active_response(i, tokens(text[-1:]))
+            ours.extend([i], [tokens(text[-1:])])
+            answer = theirs.speculate(
+                i,
+                tokens(text[-drafter.depth :]),
+                max_spec_tokens=drafter.max,
+                max_spec_factor=drafter.factor,
+                min_token_prob=drafter.min_prob,
+                use_tree_spec=True,
+            )
+            drafts = ours.draft([i])
+            mine = paths_of(drafts[0].tolist(), drafts.parents[0, : drafts.sizes[0]].tolist())
+            other = paths_of(answer.token_ids, answer.parents)
+            tally["positions"] += 1
+            tally["same"] += sorted(mine) == sorted(other)
+            tally["ours"] += reach(mine, rollout.output[g:])
+            tally["theirs"] += reach(other, rollout.output[g:])
+            tally["nodes"] += len(mine)
+            tally["their nodes"] += len(other)
+        theirs.stop_request(i)
+        ours.finish(i)
+
+
+def test_trees_of_random_texts() -> None:
+    """Some strings tie in almost every draft here, and any of them may be drafted."""
+    rng, tally = random.Random(0), Counter_()
+    for _ in range(60):
+        alphabet = rng.randint(3, 12)
+        drafter = Suffix(depth=12, factor=3.0, min_prob=0.15, max=rng.randint(2, 8), paths=128)
+        prompt = repetitive_text(rng, rng.randint(1, 20), alphabet)
+        past = [repetitive_text(rng, rng.randint(1, 60), alphabet) for _ in range(3)]
+        rollouts = [Rollout(1, 0, prompt, repetitive_text(rng, 60, alphabet)) for _ in range(2)]
+        compare_trees(drafter, past, rollouts, tally)
+    print(tally)
+    assert tally["same"] > 0.8 * tally["positions"]
+    assert tally["ours"] > 0.99 * tally["theirs"]
+    assert abs(tally["nodes"] - tally["their nodes"]) < 0.03 * tally["nodes"]
+
+
+@pytest.mark.shared
+@pytest.mark.skipif(
+    not (TRACE.is_file() and TOKENIZER.is_file()), reason="no recorded traces beside the checkout"
+)
+def test_trees_of_recorded_rollouts() -> None:
+    tally = Counter_()
+    drafter = Suffix(depth=24, factor=4.0, min_prob=0.1, max=32, paths=128)
+    for prompt, past, now in recorded(2):
+        compare_trees(drafter, past, [Rollout(1, 0, prompt, output) for output in now[:12]], tally)
+    print(tally)
+    assert tally["same"] > 0.75 * tally["positions"]
+    assert tally["ours"] > 0.99 * tally["theirs"]
