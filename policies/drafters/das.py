@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from ..registry import ComponentError, option
+from . import suffix_options
 from .suffix_lookup import SuffixLookup
 from .suffix_rule import HISTORY, OWN, SuffixRule
 
@@ -40,14 +41,10 @@ class Das(SuffixLookup):
     )
     updates: str = option("", "CSV file of the policy updates' sizes: rl_step, size")
     digest: str = option("", "of that file; another content is refused")
-    depth: int = option(
-        24, "longest string counted, match and draft together", low=2, high=256, unit="tokens"
-    )
-    factor: float = option(1.0, "draft at most factor x match length", low=0.0)
-    min_prob: float = option(
-        0.1, "stop a draft when its probability falls below", low=0.0, high=1.0
-    )
-    max: int = option(16, "longest draft", low=0, high=128, unit="tokens")
+    depth: int = suffix_options.depth()
+    factor: float = suffix_options.factor()
+    min_prob: float = suffix_options.min_prob()
+    max: int = suffix_options.longest()
 
     def __post_init__(self) -> None:
         if not self.updates:

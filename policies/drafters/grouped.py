@@ -8,6 +8,7 @@ from typing import ClassVar
 from ...traces.rollouts import Lengths, Tokens
 from ..profile import Profile
 from ..registry import option
+from . import suffix_options
 from .grouped_live import LiveGrouped
 from .live import LiveDrafter
 from .lockstep import profile_lockstep
@@ -36,17 +37,11 @@ class Grouped(SuffixLookup):
     )
     every: int = option(16, "between two fetches", low=1, unit="forwards")
     delay: int = option(0, "until what was written can be fetched", low=0, unit="forwards")
-    depth: int = option(
-        24, "longest string counted, match and draft together", low=2, high=256, unit="tokens"
-    )
-    factor: float = option(1.0, "draft at most factor x match length", low=0.0)
-    min_prob: float = option(
-        0.1, "stop a draft when its probability falls below", low=0.0, high=1.0
-    )
-    max: int = option(16, "longest draft", low=0, high=128, unit="tokens")
-    paths: int = option(
-        1, "continuations drafted at once; above 1 a draft is a tree", low=1, high=128
-    )
+    depth: int = suffix_options.depth()
+    factor: float = suffix_options.factor()
+    min_prob: float = suffix_options.min_prob()
+    max: int = suffix_options.longest()
+    paths: int = suffix_options.paths()
 
     @property
     def rule(self) -> SuffixRule:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from ..registry import option
+from . import suffix_options
 from .suffix_lookup import SuffixLookup
 from .suffix_rule import HISTORY, OWN, SuffixRule
 
@@ -35,17 +36,11 @@ class Suffix(SuffixLookup):
     keep: int = option(
         0, "history kept of a corpus, whole rollouts, the latest; 0 is all", low=0, unit="tokens"
     )
-    depth: int = option(
-        24, "longest string counted, match and draft together", low=2, high=256, unit="tokens"
-    )
-    factor: float = option(1.0, "draft at most factor x match length", low=0.0)
-    min_prob: float = option(
-        0.1, "stop a draft when its probability falls below", low=0.0, high=1.0
-    )
-    max: int = option(16, "longest draft", low=0, high=128, unit="tokens")
-    paths: int = option(
-        1, "continuations drafted at once; above 1 a draft is a tree", low=1, high=128
-    )
+    depth: int = suffix_options.depth()
+    factor: float = suffix_options.factor()
+    min_prob: float = suffix_options.min_prob()
+    max: int = suffix_options.longest()
+    paths: int = suffix_options.paths()
 
     @property
     def history_steps(self) -> int | None:
