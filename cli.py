@@ -13,6 +13,7 @@ from typing import Any
 import click
 
 from .cli_calibrate import calibrate, validate
+from .cli_drafters import drafters
 from .cli_live import record_vllm, run
 from .options import LIMITS, configuration, trace_or_config
 from .traces.commands import trace as trace_group
@@ -29,6 +30,7 @@ def cli() -> None:
     longtail trace import text …        your own rollouts in
     longtail simulate T.parquet …       one configuration
     longtail sweep T.parquet …          many, on every core
+    longtail drafters T.parquet …       which drafter to choose
     longtail run T.parquet …            live, in vLLM
     longtail calibrate RUN…             a latency model from live runs
     longtail validate …                 predictions held against live runs
@@ -39,6 +41,7 @@ cli.add_command(trace_group)
 cli.add_command(run)
 cli.add_command(calibrate)
 cli.add_command(validate)
+cli.add_command(drafters)
 
 
 @cli.command()

@@ -9,17 +9,15 @@ from __future__ import annotations
 
 import sys
 import time
-from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 import longtail
+from longtail.analysis.acceptance import Decoded, decode_beside, large_groups
+from longtail.analysis.staleness import by_age, measure
 from longtail.policies.components import DRAFTERS
-from longtail.policies.profile import PROBES, Profile
 from longtail.traces import Trace, find_trace
-from longtail.traces.rollouts import Lengths, Tokens
 
 from . import index
 
@@ -28,10 +26,11 @@ WINDOWS = (1, 2, 4, 8, 16, 32, 0)
 OTHERS = ("ngram:k=8", "suffix:scope=own", "das", "das:half_life=4", "das:half_life=1")
 FIGURE_5 = {10_000: 20.0, 50_000: 70.0, 100_000: 90.0, 500_000: 230.0, 1_000_000: 420.0}
 """Tokens -> microseconds per draft of DAS's suffix tree, digitized."""
-SEER = {0: 1.70, 1: 2.04, 5: 2.32, 15: 2.53}
-"""References -> mean acceptance length with the bonus token, Qwen2-VL-72B on 20 groups."""
-TARGETS, SEER_DRAFT = 4, 8
-OLDEST = 8  # RL steps
+SEER = {0: (1.70, 1.77, 1.85), 1: (2.04, 2.14, 2.25), 5: (2.32, 2.44, 2.59), 15: (2.53, 2.69, 2.85)}
+"""References -> mean acceptance length with the bonus token, Qwen2-VL-72B on 20 groups; of linear
+drafts, and of drafts of PATHS paths."""
+PATHS = (1, 2, 4)
+TARGETS, SEER_DRAFT = 4, 8  # tokens of a linear draft; of k paths k times as many
 UPDATE_US = 1.0  # per token, the same figure: 100 tokens in about 0.1 ms, whatever the size
 
 
@@ -52,7 +51,7 @@ def main(*names: str) -> None:
             if window < steps:
                 row(trace, f"suffix:scope=both,window={window}")
         by_step(trace)
-        by_age(trace)
+        ages(trace)
         references(trace)
     speed()
 
@@ -65,55 +64,11 @@ def row(trace: Trace, spec: str) -> None:
     began = time.perf_counter()
     profile = drafter.profile(lengths, tokens)
     us = 1e6 * (time.perf_counter() - began) / len(profile.drafted)
-    done = Decoded.of(drafter, profile, lengths, lengths.rl_step > trace.rl_steps[0])
+    later = int(np.searchsorted(lengths.rl_step, trace.rl_steps[0], "right"))
+    done = Decoded.of(profile.part(later, len(lengths)))
     print(
-        f"{spec:28} {done.gain:14.3f} {done.drafted / done.forwards:8.2f} {done.wasted:7.1%} "
-        f"{us:6.2f}"
+        f"{spec:28} {done.gain:14.3f} {done.drafted_per_forward:8.2f} {done.wasted:7.1%} {us:6.2f}"
     )
-
-
-@dataclass(frozen=True)
-class Decoded:
-    """Some rollouts decoded alone; forwards that gave the first token are not counted."""
-
-    forwards: int
-    tokens: int
-    drafted: int
-    accepted: int
-
-    @classmethod
-    def of(cls, drafter: Any, profile: Profile, lengths: Lengths, rows: np.ndarray) -> Decoded:
-        """The rollouts `rows` of a profile."""
-        at = int(np.flatnonzero(drafter.longest_draft <= PROBES)[0])
-        forwards, drafted, accepted = profile.walks[rows, at].sum(axis=0).tolist()
-        count = int(np.count_nonzero(rows))
-        return cls(forwards - count, int(lengths.output_len[rows].sum()) - count, drafted, accepted)
-
-    @property
-    def gain(self) -> float:
-        """Tokens per forward."""
-        return self.tokens / self.forwards
-
-    @property
-    def wasted(self) -> float:
-        """Share of the draft tokens that were rejected."""
-        return 1 - self.accepted / self.drafted if self.drafted else 0.0
-
-    def __add__(self, other: Decoded) -> Decoded:
-        return Decoded(
-            self.forwards + other.forwards,
-            self.tokens + other.tokens,
-            self.drafted + other.drafted,
-            self.accepted + other.accepted,
-        )
-
-
-def decode_after(drafter: Any, lengths: Lengths, tokens: Tokens, past: Any, now: Any) -> Decoded:
-    """Rollouts `now` with the rollouts `past` as their only history (indices)."""
-    rows = np.concatenate([past, now])
-    last = np.arange(len(rows)) >= len(past)
-    part = replace(lengths.select(rows), rl_step=last.astype(np.int32))
-    return Decoded.of(drafter, drafter.profile(part, tokens.select(rows)), part, last)
 
 
 def by_step(trace: Trace) -> None:
@@ -121,23 +76,17 @@ def by_step(trace: Trace) -> None:
     drafter = DRAFTERS.make("das")
     lengths = trace.lengths()
     profile = drafter.profile(lengths, trace.tokens())
-    gains = [
-        f"{Decoded.of(drafter, profile, lengths, lengths.rl_step == step).gain:.2f}"
-        for step in trace.rl_steps
-    ]
+    gains = []
+    for step in trace.rl_steps:
+        first, last = np.searchsorted(lengths.rl_step, [step, step + 1])
+        gains.append(f"{Decoded.of(profile.part(int(first), int(last))).gain:.2f}")
     print(f"das by RL step (DAS Fig. 4: 1.5, rising to 4 to 4.5): {' '.join(gains)}")
 
 
-def by_age(trace: Trace) -> None:
+def ages(trace: Trace) -> None:
     """Acceptance with one RL step of history, by how long ago that was."""
-    drafter = DRAFTERS.make("suffix:scope=problem")
-    lengths, tokens = trace.lengths(), trace.tokens()
-    rows = {step: np.flatnonzero(lengths.rl_step == step) for step in trace.rl_steps}
-    gains = []
-    for age in range(1, min(len(rows), OLDEST + 1)):
-        pairs = list(zip(trace.rl_steps, trace.rl_steps[age:], strict=False))
-        done = [decode_after(drafter, lengths, tokens, rows[a], rows[b]) for a, b in pairs]
-        gains.append(f"{sum(done[1:], done[0]).gain:.2f}")
+    pairs = measure(trace.lengths(), trace.tokens(), trace.rl_steps[1:], most=None)
+    gains = [f"{done.gain:.2f}" for done in by_age(pairs).values()]
     print(f"problem's history of one RL step, 1, 2, … steps old: {' '.join(gains)}")
 
 
@@ -149,17 +98,18 @@ def references(trace: Trace) -> None:
     """
     last = trace.rl_steps[-1:]
     lengths, tokens = trace.lengths(last), trace.tokens(last)
-    groups = [np.flatnonzero(lengths.prompt == p) for p in np.unique(lengths.prompt)]
-    groups = [rows for rows in groups if len(rows) >= TARGETS + max(SEER)]
+    groups = large_groups(lengths, TARGETS + max(SEER))
     if not groups:
         return
-    print(f"references of the group (Seer Table 2, linear drafts); {len(groups)} groups")
-    drafter = DRAFTERS.make(f"suffix:scope=both,max={SEER_DRAFT}")
+    print(f"references of the group (Seer Table 2; theirs in brackets); {len(groups)} groups")
+    print(f"{'':28}" + "".join(f" {f'{k} paths' if k > 1 else 'linear':>14}" for k in PATHS))
     for n, theirs in SEER.items():
-        past = np.concatenate([g[TARGETS : TARGETS + n] for g in groups])
-        targets = ([g[k] for g in groups] for k in range(TARGETS))
-        done = [decode_after(drafter, lengths, tokens, past, now) for now in targets]
-        print(f"{f'n = {n}':28} {sum(done[1:], done[0]).gain:14.3f} {'theirs':>8} {theirs:7.2f}")
+        cells = []
+        for k, their in zip(PATHS, theirs, strict=True):
+            drafter = DRAFTERS.make(f"suffix:scope=both,paths={k},max={SEER_DRAFT * k}")
+            done = decode_beside(drafter, lengths, tokens, groups, n, TARGETS)
+            cells.append(f" {done.gain:7.3f} ({their:.2f})")
+        print(f"{f'n = {n}':28}" + "".join(cells))
 
 
 def speed() -> None:

@@ -166,7 +166,8 @@ WRONG = {
     "1: 2": "unknown key '1'",
     "drafter: sufix": "did you mean 'suffix'",
     "drafter: ''": "unknown drafter",
-    "drafter: eagle": "known: best_of, das, diffusion, grouped, histospec, learned, ngram, none, specrl, suffix",
+    "drafter: eagle": "known: best_of, das, diffusion, grouped, histospec, learned, ngram, none, "
+    "specrl, suffix",
     "drafter: suffix:windw=3": "did you mean 'window'",
     "drafter: suffix:scope=some": "problem, own, both",
     "drafter: {k: 3}": "needs the key 'name'",

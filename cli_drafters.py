@@ -1,0 +1,89 @@
+"""The verb that says which drafter to choose on a trace."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from .traces.step_list import Steps
+
+
+@click.command()
+@click.argument("trace")
+@click.option(
+    "--drafter",
+    multiple=True,
+    metavar="NAME[:KEY=VALUE,…]",
+    help="A drafter to compare; may be repeated. By default all that the trace allows.",
+)
+@click.option("--latency", default="h100-7b", show_default=True, help="Seconds of a forward.")
+@click.option("--max-num-seqs", type=click.IntRange(min=1), help="Requests running at once.")
+@click.option(
+    "--rl-steps",
+    type=Steps(),
+    metavar="1,3..5",
+    help="Judge these RL steps only; all but the first by default.",
+)
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(file_okay=False),
+    metavar="DIR",
+    help="Write the tables (.csv) and pictures (.png, .svg).",
+)
+def drafters(
+    trace: str,
+    drafter: tuple[str, ...],
+    latency: str,
+    max_num_seqs: int | None,
+    rl_steps: list[int] | None,
+    output: str | None,
+) -> None:
+    """Compare drafters on TRACE (a trace file, or `sample`) and say which one to choose.
+
+    How far drafts get, what they cost, how well their chances are known beforehand, and the
+    makespan under the best fixed draft budget; then how history ages. Drafters that look at
+    siblings take minutes per million tokens to simulate: --rl-steps takes fewer.
+
+    \b
+    longtail drafters sample -o drafters
+    longtail drafters T.parquet --drafter das --drafter suffix:scope=own+both --max-num-seqs 256
+    """
+    from .policies.compiled import is_cold
+
+    if is_cold("run", "_profile_corpus"):
+        click.echo("Compiling the decode loop and the drafters, once (about 10 s) …", err=True)
+    from .analysis.drafters import compare_drafters
+    from .analysis.progress import bar
+    from .analysis.show import caption
+    from .analysis.show_drafters import conditions, show_drafters, write_tables
+    from .sim.limits import Limits
+    from .sim.workload import Workload
+    from .traces import TraceError, find_trace, open_trace
+
+    load = Workload.from_trace(open_trace(find_trace(trace)), rl_steps=rl_steps)
+    if output:
+        try:
+            Path(output).mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise TraceError(
+                f"cannot be written ({error.strerror})", file=output, remedy="choose another -o"
+            ) from None
+    with bar("comparing drafters", None) as advance:
+        found = compare_drafters(
+            load,
+            drafter,
+            latency=latency,
+            limits=Limits(max_num_seqs=max_num_seqs),
+            rl_steps=rl_steps,
+            progress=advance,
+        )
+    show_drafters(found, caption(load))
+    if output:
+        from .analysis.drafter_figures import draw_drafters
+
+        words = f"{caption(load)}; {conditions(found)}"
+        paths = write_tables(found, Path(output)) + draw_drafters(found, words, Path(output))
+        for path in paths:
+            click.echo(path)
