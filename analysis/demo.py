@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from ..policies.components import split_policy
 from ..sim.grid import Grid
 from ..sim.limits import Limits
 from ..sim.simulate import Bounds, Result, Setup, simulate, simulate_bounds
@@ -48,7 +49,7 @@ def compare(
     bounds: dict[str, Bounds] = {}
     results = {}
     for policy in policies:
-        drafter, _, budget = policy.partition("/")
+        drafter, budget = split_policy(policy)
         setup = Setup.of(
             drafter=drafter, budget=budget or "unlimited", latency=latency, limits=limits
         )

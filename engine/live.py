@@ -191,7 +191,13 @@ class LivePolicy:
         granted = np.where(self._override[seats] < 0, self._budget[seats], self._override[seats])
         room = np.minimum(batch.cap[seats] - batch.generated[seats] - 1, self.k)
         limit = np.minimum(granted, room).tolist()
-        wanted = [j for j, r in enumerate(requests) if limit[j] > 0 and r.begun and not r.lost]
+        # A drafter that judges its own drafts is asked as in the simulator: for everybody.
+        asks_all = getattr(self.settings.drafter, "judges", False)
+        wanted = [
+            j
+            for j, r in enumerate(requests)
+            if (limit[j] > 0 or asks_all) and r.begun and not r.lost
+        ]
         made = self._draft([decoding[j] for j in wanted], [requests[j] for j in wanted])
         for j, draft in zip(wanted, made, strict=True):
             drafts[j] = draft[: limit[j]]

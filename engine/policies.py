@@ -12,6 +12,7 @@ from typing import Any
 
 import yaml
 
+from ..policies.components import split_policy
 from ..policies.registry import ComponentError
 from .settings import LiveSettings
 
@@ -52,7 +53,7 @@ def parse_policy(text: str, latency: str | None = None) -> NamedPolicy:
             _option(part, text) for part in filter(None, options.split(","))
         )
         return NamedPolicy(name, {}, {"speculative_config": {"method": method, **given}})
-    drafter, _, budget = text.partition("/")
+    drafter, budget = split_policy(text)
     values = {"drafter": drafter} | ({"budget": budget} if budget else {})
     values |= {"latency": latency} if latency else {}
     return NamedPolicy(name, LiveSettings.of(values).to_dict())

@@ -98,8 +98,8 @@ class LiveSettings:
         name = self.drafter.name
         if not getattr(self.drafter, "in_engine", True):
             raise ComponentError(
-                f"drafter '{name}' cannot draft in an engine: its acceptance comes from a table; "
-                "simulate it, or run vLLM's own method"
+                f"drafter '{name}' cannot draft in an engine: it is a table in place of a model, "
+                "or verifies whole responses; simulate it, or run vLLM's own method"
             )
         if getattr(self.drafter, "trees", False):
             raise ComponentError(

@@ -63,7 +63,8 @@ def rates_by_step(prior: np.ndarray, parts: Sequence[Profile]) -> list[np.ndarra
 
 def outcomes(profile: Profile) -> np.ndarray:
     """float64[256, 2]: draft tokens tried and accepted by label, in the forwards that the rollouts
-    take with whole drafts. Of a chain a token is tried if all before it were accepted.
+    take with whole drafts. Of a chain a token is tried if all before it were accepted. What lies
+    beyond a rollout's end is never judged, nor is a tree that may reach beyond it.
     """
     counts = np.zeros((LABELS, 2))
     if len(profile.labels):
@@ -105,6 +106,8 @@ def _judge(labels, sizes, matched, ranks, trees, left, counts):
     for j in range(len(sizes)):
         d, a = np.int64(sizes[j]), np.int64(matched[j])
         if trees:
+            if d > left[j]:
+                continue
             _try_tree(labels[j], np.int64(0), d, a, ranks[j], np.int64(0), counts)
         else:
             _try_chain(labels[j], np.int64(0), min(d, a + 1, left[j]), a, counts)
@@ -134,10 +137,9 @@ def _count(drafted, matched, offsets, labels, label_starts, ranks, rank_starts, 
         at = offsets[i] + 1
         while at < offsets[i + 1]:
             d, a = np.int64(drafted[at]), np.int64(matched[at])
-            if len(ranks) > 0:
+            if len(ranks) > 0 and d <= offsets[i + 1] - at:
                 _try_tree(labels, label_starts[at], d, a, ranks, rank_starts[at], counts)
-            else:
-                # What lies beyond the rollout's end is never judged.
+            elif len(ranks) == 0:
                 tried = min(d, a + 1, offsets[i + 1] - at)
                 _try_chain(labels, label_starts[at], tried, a, counts)
             at += a + 1

@@ -35,6 +35,8 @@ def expand(spec: Any) -> list[Any]:
 
 
 def _alternatives(value: str) -> list[str]:
+    if "(" in value:  # drafters with options of their own
+        return [value]
     span = RANGE.fullmatch(value)
     if span:
         first, last = int(span[1]), int(span[2])

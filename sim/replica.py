@@ -72,6 +72,11 @@ class Replica:
             _read_only(self._profile.ranks), _read_only(profile.rank_starts), cost.array
         )
 
+        heads = self._profile.heads if len(self._profile.heads) else np.zeros((count, 2), np.int32)
+        # A draft is cut to the request's own cap, as any other.
+        head, matched = np.minimum(heads[:, 0], np.maximum(cap - 1, 0)), heads[:, 1].copy()
+        self.reused = int(np.minimum(head, matched).clip(max=output_len - 1).sum())
+
         def ints() -> np.ndarray:
             return np.zeros(count, np.int32)
 
@@ -82,8 +87,8 @@ class Replica:
             phase=np.zeros(count, np.int8),
             scheduled=ints(),
             budget=ints(),
-            head=self._profile.heads[:, 0].copy() if len(self._profile.heads) else ints(),
-            head_matched=self._profile.heads[:, 1].copy() if len(self._profile.heads) else ints(),
+            head=head,
+            head_matched=np.minimum(head, matched),
             preemptions=ints(),
             running=ints(),
             queue=np.arange(count, dtype=np.int32),

@@ -56,8 +56,9 @@ class Setup:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What the latency model was not measured for."""
-        return getattr(bound(self.latency, self.drafter), "notes", ())
+        """What the latency model was not measured for, and what the drafter leaves out."""
+        latency: tuple[str, ...] = getattr(bound(self.latency, self.drafter), "notes", ())
+        return latency + getattr(self.drafter, "notes", ())
 
     @property
     def row(self) -> dict[str, Any]:
@@ -204,6 +205,7 @@ def simulate_steps(
 ) -> list[StepResult]:
     """The RL steps alone, without their bounds. longest_draft: K where below the drafter's own."""
     workload.prepare(setup.drafter, setup.budget)
+    workload.forget()
     longest = setup.drafter.longest_draft
     longest = longest if longest_draft is None else min(longest, longest_draft)
     results = []
@@ -231,6 +233,7 @@ def simulate_bounds(
     silent = replace(everything, drafter=DRAFTERS.make("none"))
     longest = setup.drafter.longest_draft
     clairvoyant, perfect = {}, {}
+    workload.forget()
     for step in workload.choose(rl_steps):
         requests = workload.requests(step)
 
@@ -249,7 +252,8 @@ def simulate_bounds(
             clairvoyant[step] = min(plain, seconds(drafts, longest))
         lengths = sorted({k for k in (1, 2, 4, 8, 16, 32, 64) if k < longest} | {longest})
         perfect[step] = min(
-            plain, *(seconds(perfect_profile(requests.output_len, k), k) for k in lengths)
+            clairvoyant[step],
+            *(seconds(perfect_profile(requests.output_len, k), k) for k in lengths),
         )
     return Bounds(clairvoyant, perfect)
 

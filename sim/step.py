@@ -48,6 +48,7 @@ class StepResult:
     draft_tokens: int
     accepted_tokens: int
     preemptions: int
+    reused_tokens: int  # accepted together with a prompt (specrl)
     outside: int  # forwards that the latency model was not measured for
     finish_s: np.ndarray = field(repr=False)  # float64[N]
     request_forwards: np.ndarray = field(repr=False)  # int32[N]: forwards that gave it tokens
@@ -60,7 +61,8 @@ class StepResult:
     def acceptance_length(self) -> float:
         """Tokens gained per request and decode forward, the bonus token included."""
         decodes = int(self.request_forwards.sum()) - self.requests
-        return (self.output_tokens - self.requests) / decodes if decodes > 0 else 1.0
+        decoded = self.output_tokens - self.requests - self.reused_tokens
+        return decoded / decodes if decodes > 0 else 1.0
 
 
 def simulate_step(
@@ -178,6 +180,7 @@ def _result(
         draft_tokens=int(drafted.sum()),
         accepted_tokens=int(accepted.sum()),
         preemptions=sum(r.preemptions for r in replicas),
+        reused_tokens=sum(r.reused for r in replicas),
         outside=sum(r.outside for r in replicas),
         finish_s=finish_s,
         request_forwards=forwards,

@@ -145,6 +145,12 @@ class Workload:
 
         return drafting
 
+    def forget(self) -> None:
+        """Let the next RL step begin with drafters that know what was recorded, and nothing of what
+        was simulated before.
+        """
+        self._live.clear()
+
     def _live_at(self, drafter: Any, replica: int, rl_step: int, tokens: Tokens) -> LiveDrafter:
         """A drafter that knows the RL steps before `rl_step`, of which it has run none."""
         key = (spec_of(drafter), replica)
@@ -169,9 +175,16 @@ class Workload:
         face: LiveDrafter = (
             drafter.live()
             if not hasattr(drafter, "replayed")
-            else drafter.replayed(self.lengths, tokens, cores())
+            else drafter.replayed(tokens, self._labelled)
         )
         return face
+
+    def _labelled(self, drafter: Any) -> Profile:
+        """The profile with labels, computed once."""
+        key = f"{spec_of(drafter)} with labels"
+        if key not in self._profiles:
+            self._profiles[key] = drafter.profile(self.lengths, self.tokens, cores(), labels=True)
+        return self._profiles[key]
 
     def _have_tokens(self, drafter: Any) -> Tokens:
         """The trace's tokens, read once."""

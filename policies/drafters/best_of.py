@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, ClassVar
 
 import numpy as np
 
 from ...traces.rollouts import Lengths, Tokens
 from ..profile import Profile
-from ..registry import ComponentError, option
+from ..registry import ComponentError, brief, option
 from .best_of_live import LiveBestOf
 from .cost import DraftCost, cost_of
 from .live import LiveDrafter
@@ -21,6 +22,10 @@ from .recorded import Recorded
 MEMBER = re.compile(r"\s*([^()|]+?)\s*(?:\(([^()]*)\))?\s*")
 
 
+def _split(spec: str) -> tuple[str, str, str]:
+    return spec.partition(":")
+
+
 @dataclass(frozen=True)
 class BestOf:
     """Of several drafters' drafts the one with the most tokens expected to be accepted.
@@ -28,13 +33,15 @@ class BestOf:
     `of` lists them, options in parentheses: `suffix(scope=problem;window=4)|grouped|ngram`. What
     each may expect is learnt in the run itself: how often tokens like these were accepted in the
     earlier RL steps, whether drafted in the end or not (policies/confidence.py). Ties go to the
-    one that is listed first. Every drafter's cost is paid in every forward in which anything is
-    drafted. The simulator drafts forward by forward.
+    one that is listed first. Every drafter's cost is paid, for its longest draft, in every forward
+    in which anything is drafted. The simulator drafts forward by forward; an RL step that is
+    simulated alone begins without having learnt.
     """
 
     name: ClassVar[str] = "best_of"
     source: ClassVar[str] = "a request's draft with the highest expected gain; ours"
     timed: ClassVar[bool] = True
+    judges: ClassVar[bool] = True
 
     of: str = option(
         "suffix(scope=problem)|grouped",
@@ -43,11 +50,15 @@ class BestOf:
     )
 
     def __post_init__(self) -> None:
-        longest = self.longest_draft
-        if longest > 128:
-            raise ValueError(f"a draft could have {longest} tokens, of which 128 can be verified")
+        for member in self.members:
+            if not member.longest_draft:
+                raise ComponentError(f"{member.name} drafts nothing that could be compared")
+        # As the members have it, so that a table's digest is part of it.
+        written = [brief(member) for member in self.members]
+        of = "|".join(f"{n}({o.replace(',', ';')})" if o else n for n, _, o in map(_split, written))
+        object.__setattr__(self, "of", of)
 
-    @property
+    @cached_property
     def members(self) -> tuple[Any, ...]:
         """The drafters. Raises ComponentError for what names none."""
         from ..components import DRAFTERS
@@ -96,16 +107,15 @@ class BestOf:
     @property
     def cost(self) -> DraftCost:
         """All of theirs together."""
-        costs = [cost_of(member) for member in self.members]
-        steps = [c for c in costs if c.step_s]
-        if len(steps) > 1:
-            raise ComponentError("best_of takes one drafter whose draft tokens take a step each")
-        return DraftCost(
-            sum(c.once_s for c in costs),
-            sum(c.step_s for c in steps),
-            min((c.most_steps for c in steps), default=np.inf),
-            sum(c.token_s for c in costs),
-        )
+        costs = [(cost_of(member), member.longest_draft) for member in self.members]
+        # A draft that is to be compared has to be made first, to its end.
+        once = sum(c.once_s + c.step_s * min(k, c.most_steps) for c, k in costs)
+        return DraftCost(once_s=once, token_s=sum(c.token_s for c, _ in costs))
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What to know of results with it."""
+        return tuple(note for m in self.members for note in getattr(m, "notes", ()))
 
     def prior(self) -> np.ndarray:
         """float64[256]: a label is the chance itself."""
@@ -115,18 +125,20 @@ class BestOf:
         self, lengths: Lengths, tokens: Tokens, threads: int = 1, labels: bool = False
     ) -> Profile:
         """What would be drafted if everybody began at once and grew by a token per forward."""
-        return profile_lockstep(
-            self, lengths, tokens, labels=labels, live=self.replayed(lengths, tokens, threads)
-        )
 
-    def replayed(self, lengths: Lengths, tokens: Tokens, threads: int = 1) -> LiveBestOf:
+        def profile_of(member: Any) -> Profile:
+            made: Profile = member.profile(lengths, tokens, threads, labels=True)
+            return made
+
+        live = self.replayed(tokens, profile_of)
+        return profile_lockstep(self, lengths, tokens, labels=labels, live=live)
+
+    def replayed(self, tokens: Tokens, profile_of: Callable[[Any], Profile]) -> LiveBestOf:
         """Its live face for recorded rollouts, in which drafters without tokens draft from their
-        profile; `assign` tells it which rollouts its requests are.
+        profile, labels included; `assign` tells it which rollouts its requests are.
         """
         faces: list[LiveDrafter] = [
-            member.live()
-            if member.in_engine
-            else Recorded(member.profile(lengths, tokens, threads, labels=True), tokens)
+            member.live() if member.in_engine else Recorded(profile_of(member), tokens)
             for member in self.members
         ]
         return self._live(faces)

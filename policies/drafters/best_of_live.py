@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -12,6 +12,7 @@ from ..drafts import Drafts, matches
 from .live import UNKNOWN, Ints, LiveDrafter
 
 NO_PARENTS = np.empty(0, np.int16)
+HELD = 256  # drafts of a request and drafter, before those are judged that its text has passed
 
 
 class Made(NamedTuple):
@@ -58,13 +59,17 @@ class LiveBestOf:
             known.add(self._counts[k])
             self._counts[k] = np.zeros_like(self._counts[k])
             self._rates[k] = known.rates
-        for face in self._faces:
-            face.start_step(rl_step)
+        self._all("start_step", rl_step)
 
     def begin(self, request: Hashable, prompt_id: Hashable, prompt: Ints) -> None:
         """A request with the tokens of its prompt."""
-        for face in self._faces:
-            face.begin(request, prompt_id, prompt)
+        for k, face in enumerate(self._faces):
+            try:
+                face.begin(request, prompt_id, prompt)
+            except Exception:
+                for begun in self._faces[:k]:
+                    begun.finish(request, learn=False)
+                raise
         self._asked[request] = Asked(len(self._faces))
 
     def extend(self, requests: Sequence[Hashable], tokens: Sequence[Ints]) -> None:
@@ -107,6 +112,8 @@ class LiveBestOf:
         """What drafter k drafted for whom."""
         for j in np.flatnonzero(drafts.sizes).tolist():
             asked, size = self._asked[requests[j]], drafts.sizes[j]
+            if len(asked.drafts[k]) == HELD:
+                self._judge(k, asked, len(asked.output) - drafts.tokens.shape[1])
             parents = drafts.parents[j, :size].copy() if self._trees[k] else NO_PARENTS
             asked.drafts[k][len(asked.output)] = Made(
                 drafts.tokens[j, :size].copy(), drafts.labels[j, :size].copy(), parents
@@ -114,16 +121,33 @@ class LiveBestOf:
 
     def finish(self, request: Hashable, learn: bool = True, reward: float = UNKNOWN) -> None:
         """The request is over: all that was drafted for it is judged."""
-        for face in self._faces:
-            face.finish(request, learn, reward)
         asked = self._asked.pop(request)
-        output = np.array(asked.output, np.int32)
-        for made, counts in zip(asked.drafts, self._counts, strict=True):
-            if made:
-                drafts, at = _stack(list(made.values())), np.array(list(made), np.int64)
-                end = np.full(len(at), len(output))
-                matched, ranks = matches(drafts, output, at, end)
-                judge(drafts, matched, ranks, end - at, counts)
+        for k in range(len(self._faces)):
+            self._judge(k, asked, len(asked.output))
+        self._all("finish", request, learn, reward)
+
+    def _judge(self, k: int, asked: Asked, position: int) -> None:
+        """Count what became of drafter k's drafts that were made before this position."""
+        made = {at: draft for at, draft in asked.drafts[k].items() if at < position}
+        if made:
+            output = np.array(asked.output, np.int32)
+            drafts, at = _stack(list(made.values())), np.array(list(made), np.int64)
+            end = np.full(len(at), len(output))
+            matched, ranks = matches(drafts, output, at, end)
+            judge(drafts, matched, ranks, end - at, self._counts[k])
+            for begin in made:
+                del asked.drafts[k][begin]
+
+    def _all(self, method: str, *arguments: Any) -> None:
+        """Tell every drafter, whatever becomes of the others; the first error is raised then."""
+        errors = []
+        for face in self._faces:
+            try:
+                getattr(face, method)(*arguments)
+            except Exception as error:
+                errors.append(error)
+        if errors:
+            raise errors[0]
 
     def learn(self, prompt_id: Hashable, output: Ints, reward: float = UNKNOWN) -> None:
         """A rollout that finished elsewhere."""

@@ -11,7 +11,7 @@ from ...traces.rollouts import Lengths, Tokens
 from ..profile import Profile
 from ..registry import ComponentError, option
 from .acceptance_table import checked_digest, read_table
-from .cost import DraftCost
+from .cost import FREE, DraftCost
 from .table_profile import chain_profile, padded
 
 
@@ -93,6 +93,12 @@ class Diffusion:
         states = np.zeros(len(lengths), np.int64)
         rates = self._rates.reshape(1, -1)
         return chain_profile(lengths, self.seed, rates, states, threads=threads, labels=labels)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What to know of results with it."""
+        free = f"drafting with {self.name} is taken to be free: measure what it takes"
+        return (free,) if self.cost == FREE else ()
 
     def prior(self) -> np.ndarray:
         """float64[256]: chance of a token so labelled, if those before it were accepted."""

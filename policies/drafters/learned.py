@@ -11,7 +11,7 @@ from ...traces.rollouts import Lengths, Tokens
 from ..profile import Profile
 from ..registry import ComponentError, option
 from .acceptance_table import PRESETS, AcceptanceTable, TreeTable, checked_digest, read_table
-from .cost import DraftCost
+from .cost import FREE, DraftCost
 from .drift import Drift, age_of
 from .table_profile import (
     chain_profile,
@@ -171,12 +171,15 @@ class Learned:
         rates = rates * shares[:, None]
         return chain_profile(lengths, self.seed, rates, states, threads=threads, labels=labels)
 
-    def prior(self) -> np.ndarray:
-        """float64[256]: chance of a token so labelled, if those before it were accepted and the
-        drafter is as fresh as it was measured, and was not updated.
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What to know of results with it."""
+        free = f"drafting with {self.name} is taken to be free: measure what it takes"
+        return (free,) if self.cost == FREE else ()
 
-        In a tree most tokens are not accepted even if those before them were; there the product of
-        the first b is what the b-th token adds on average.
+    def prior(self) -> np.ndarray:
+        """float64[256]: chance of a token so labelled (of a chain: if those before it were
+        accepted), the drafter being as fresh as it was measured, and not updated.
         """
         table = self.measured
         if isinstance(table, TreeTable):

@@ -28,7 +28,7 @@ class LiveDrafter(Protocol):
 
         What finished or was learnt becomes history, and what is older than the drafter's window is
         forgotten. Requests may be running: from now on they get the drafts that they would get had
-        they begun now, with all of their text.
+        they begun now, with all of their text (but for `grouped`: they stay in their groups).
         """
 
     def begin(self, request: Hashable, prompt_id: Hashable, prompt: Ints) -> None:

@@ -27,8 +27,9 @@ class SpecRl:
     then decoding goes on without drafts. A token is accepted with chance lenience * p_now / p_then,
     so that with a lenience above 1, and after a rejection even with 1, other responses are written
     than without: this is not lossless. Traces hold no probabilities, so acceptance is drawn: every
-    token is accepted with the same chance, such that of an RL step's output the share that the
-    paper reports for this lenience comes from drafts, or `reuse`. Lengths stay as recorded.
+    token is accepted with the same chance, such that the share of the output that the paper reports
+    as reused with this lenience, or `reuse`, is that of what can be reused in an RL step: of every
+    response as much as both have, it and its draft. Lengths stay as recorded.
     """
 
     name: ClassVar[str] = "specrl"
@@ -47,9 +48,7 @@ class SpecRl:
     lenience: float = option(
         1.6487, "1 is none; the paper has a share for 1 to e^0.5, its default for GRPO", low=1.0
     )
-    reuse: float = option(
-        -1.0, "share of the output that is reused; -1: by lenience", low=-1.0, high=1.0
-    )
+    reuse: float = option(-1.0, "share of what can be reused; -1: by lenience", low=-1.0, high=1.0)
     delay: int = option(1, "which response before: 1 is the last", low=1)
     seed: int = option(0, "of what is drawn", low=0)
 
@@ -68,6 +67,11 @@ class SpecRl:
         reused = [1 - GENERATED[x] / PLAIN for x in known]
         return float(np.interp(np.log(self.lenience), known, reused))
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What to know of results with it."""
+        return ("specrl is not lossless, and the lengths it would write are not known",)
+
     def prior(self) -> np.ndarray:
         """No token has a label."""
         return np.zeros(256)
@@ -85,7 +89,7 @@ class SpecRl:
             draws = np.array(
                 [uniform(key, np.int64(0)) for key in rollout_keys(lengths.select(rows), self.seed)]
             )
-            chance = chance_for(self.share * float(lengths.output_len[rows].sum()), most)
+            chance = chance_for(self.share * float(most.sum()), most)
             heads[rows, 1] = np.minimum(accepted(draws, chance), most)
         return Profile(blank.drafted, blank.matched, blank.offsets, heads=heads)
 
@@ -134,6 +138,8 @@ def chance_for(tokens: float, most: np.ndarray) -> float:
     low, high = 0.0, 1.0
     for _ in range(60):
         chance = (low + high) / 2
+        if chance == 1:
+            return chance
         # The mean of a geometric number that is cut off.
         mean = np.sum(chance * -np.expm1(most * np.log(chance)) / (1 - chance))
         low, high = (chance, high) if mean < tokens else (low, chance)

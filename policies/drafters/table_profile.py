@@ -109,8 +109,8 @@ def tree_profile(
 
 
 def tree_prior(chances: np.ndarray) -> np.ndarray:
-    """float64[256]: so that the product of the first b + 1 is what node b adds to the accepted
-    tokens on average, given chances: float64[depth, B].
+    """float64[256]: what node b adds to the accepted tokens on average, given chances:
+    float64[depth, B].
 
     The gains are first made to fall (neighbours that rise are averaged), which keeps their sum.
     """
@@ -123,8 +123,7 @@ def tree_prior(chances: np.ndarray) -> np.ndarray:
             total = blocks[-1][0] * blocks[-1][1] + mean * count
             blocks[-1] = [total / (blocks[-1][1] + count), blocks[-1][1] + count]
     falling = np.repeat([b[0] for b in blocks], [int(b[1]) for b in blocks])
-    before = np.concatenate([[1.0], falling[:-1]])
-    return padded(np.divide(falling, before, out=np.zeros_like(falling), where=before > 0))
+    return padded(falling)
 
 
 def padded(prior: np.ndarray) -> np.ndarray:

@@ -150,8 +150,12 @@ def _draft_cost(costs: Mapping[str, Mapping[str, float]], drafter: Any) -> tuple
     name = brief(drafter)
     if name in costs:
         return dict(costs[name]), ""
-    if drafter.longest_draft == 0:
-        return {}, ""
+    if drafter.longest_draft == 0 or not getattr(drafter, "needs_tokens", True):
+        return {}, ""  # a model's cost is the drafter's own
+    if hasattr(drafter, "members"):
+        parts = [_draft_cost(costs, member) for member in drafter.members]
+        added = {key: sum(cost.get(key, 0.0) for cost, _ in parts) for key in DRAFT}
+        return added, "; ".join(note for _, note in parts if note)
     others = {key: cost for key, cost in costs.items() if key != "none"}
     alike = {key: cost for key, cost in others.items() if key.partition(":")[0] == drafter.name}
     if not others:

@@ -124,7 +124,8 @@ def by_definition(case: Case, load: Workload, view: StepView) -> tuple[list[Requ
             requests.append(Request(rollout.prompt, rollout.output, rollout.cap, history))
     heads = load.profile(case.setup.drafter).heads[load.rows(step)]
     for r, (head, matched) in zip(requests if len(heads) else (), heads.tolist(), strict=True):
-        r.head, r.head_matched = head, matched
+        r.head = min(head, r.cap - 1)
+        r.head_matched = min(matched, r.head)
     initial = case.setup.budget.plan(view).request[:, 0].astype(int).tolist()
     budget = budget_by_definition(case.setup, view, dict(zip(requests, initial, strict=True)))
     memory: dict[tuple[Request, int], list[int]] = {}

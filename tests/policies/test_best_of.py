@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import random
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,10 +13,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from small_workloads import random_rollouts, workload_of
 
-from longtail.policies.components import DRAFTERS
+from longtail.policies.components import DRAFTERS, split_policy
 from longtail.policies.confidence import Confidence
+from longtail.policies.drafters.best_of_live import LiveBestOf
 from longtail.policies.drafters.cost import cost_of
-from longtail.policies.registry import ComponentError
+from longtail.policies.registry import ComponentError, spec_of
+from longtail.sim.grid import expand
 from longtail.sim.limits import Limits
 from longtail.sim.simulate import Setup, simulate_steps
 
@@ -69,7 +73,8 @@ def test_as_defined(seed: int, shape: tuple, of: list[str], trees: bool) -> None
                                 and depth < len(after)
                                 and token == after[depth]
                             )
-                            tried[k][label] += (1, good)
+                            if len(made[k][j]) <= len(after):  # it may not reach beyond the end
+                                tried[k][label] += (1, good)
                             if good:
                                 path, depth = t, depth + 1
                         elif alive and t < len(after):
@@ -137,7 +142,7 @@ def test_it_learns_whom_to_believe() -> None:
 def test_costs_add_up() -> None:
     learned = "learned(table=nemo-eagle3;k=3;step=0.001;token=1e-5)"
     cost = cost_of(DRAFTERS.make(f"best_of:of={learned}|suffix"))
-    assert (cost.step_s, cost.token_s, cost.once_s) == (0.001, 1e-5, 0.0)
+    assert (cost.step_s, cost.token_s, cost.once_s) == (0.0, 1e-5, pytest.approx(0.003))
 
 
 @pytest.mark.parametrize(
@@ -149,6 +154,8 @@ def test_costs_add_up() -> None:
         ("suffix(windw=3)", "did you mean 'window'"),
         ("suffix(window=3", "no drafter"),
         ("best_of", "one of its own"),
+        ("suffix|specrl", "drafts nothing"),
+        ("suffix|none", "drafts nothing"),
     ],
 )
 def test_refused(of: str, words: str) -> None:
@@ -159,3 +166,74 @@ def test_refused(of: str, words: str) -> None:
 def test_no_engine_drafts_from_a_table() -> None:
     with pytest.raises(ComponentError, match="table"):
         DRAFTERS.make("best_of:of=suffix|learned").live()
+
+
+class Broken:
+    """A drafter's face that raises in one method."""
+
+    def __init__(self, method: str) -> None:
+        self.bad, self.done = method, list[str]()
+
+    def __getattr__(self, method: str) -> Any:
+        def call(*args: Any, **kwargs: Any) -> None:
+            if method == self.bad:
+                raise RuntimeError("broken")
+            self.done.append(method)
+
+        return call
+
+
+@pytest.mark.parametrize("method", ["start_step", "finish"])
+def test_who_fails_does_not_keep_the_others(method: str) -> None:
+    faces: list[Any] = [Broken(method), Broken("")]
+    live = LiveBestOf(faces, [np.zeros(256)] * 2, [False, False])
+    live.begin("r", "p", [1])
+    with pytest.raises(RuntimeError):
+        getattr(live, method)("r" if method == "finish" else 1)
+    assert faces[1].done[-1] == method
+
+
+def test_a_request_that_one_cannot_begin_is_nobodys() -> None:
+    faces: list[Any] = [Broken(""), Broken("begin")]
+    live = LiveBestOf(faces, [np.zeros(256)] * 2, [False, False])
+    with pytest.raises(RuntimeError):
+        live.begin("r", "p", [1])
+    assert faces[0].done == ["begin", "finish"]
+
+
+def test_a_run_does_not_depend_on_the_ones_before() -> None:
+    load = workload_of(random_rollouts(5, 4, 2, 3, 60, 4))
+    drafter = DRAFTERS.make("best_of:of=suffix(scope=problem)|ngram(min=1)")
+    setup = replace(Setup.of(), drafter=drafter)
+    first = simulate_steps(load, setup, load.rl_steps)
+    simulate_steps(load, replace(setup, budget=Setup.of(budget="fixed:k=1").budget), [0, 1, 2])
+    again = simulate_steps(load, setup, load.rl_steps)
+    assert [s.drafted.tolist() for s in first] == [s.drafted.tolist() for s in again]
+
+
+def test_a_tables_digest_is_part_of_it(tmp_path: Path) -> None:
+    table = tmp_path / "t.csv"
+    table.write_text("position,rate\n1,0.5\n")
+    made = DRAFTERS.make(f"best_of:of=suffix|learned(table={table})")
+    assert DRAFTERS.make(spec_of(made)) == made
+    table.write_text("position,rate\n1,0.9\n")
+    with pytest.raises(ComponentError, match="another"):
+        DRAFTERS.make(spec_of(made))
+
+
+def test_alternatives_within_a_member_are_not_the_sweeps() -> None:
+    spec = "best_of:of=suffix|learned(half_life=1e+3)"
+    assert expand(spec) == [spec]
+
+
+@pytest.mark.parametrize(
+    ("text", "parts"),
+    [
+        ("suffix", ("suffix", "")),
+        ("suffix:scope=own/fixed:k=4", ("suffix:scope=own", "fixed:k=4")),
+        ("learned:table=/a/t.csv", ("learned:table=/a/t.csv", "")),
+        ("learned:table=/a/t.csv/das", ("learned:table=/a/t.csv", "das")),
+    ],
+)
+def test_a_policy_is_split_at_its_budget(text: str, parts: tuple[str, str]) -> None:
+    assert split_policy(text) == parts
