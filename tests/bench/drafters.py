@@ -106,7 +106,9 @@ def references(trace: Trace) -> None:
     for n, theirs in SEER.items():
         cells = []
         for k, their in zip(PATHS, theirs, strict=True):
-            drafter = DRAFTERS.make(f"suffix:scope=both,paths={k},max={SEER_DRAFT * k}")
+            drafter = DRAFTERS.make(
+                f"suffix:scope=both,paths={k},max={SEER_DRAFT * k},factor={k},min_prob={0.1 / k}"
+            )
             done = decode_beside(drafter, lengths, tokens, groups, n, TARGETS)
             cells.append(f" {done.gain:7.3f} ({their:.2f})")
         print(f"{f'n = {n}':28}" + "".join(cells))
