@@ -10,6 +10,7 @@ import shutil
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -178,6 +179,7 @@ def _replay(engine: Any, work: Replay) -> Iterator[dict[str, Any]]:
         prompts, params = [], []
         for i in range(len(rows)):
             size = int(rows.output_len[i])
+            reward = float(rows.reward[i])
             # As in the simulator: where a text ends must not become known by its cap.
             cap = size if rows.capped[i] else general if size <= general else int(NO_CAP)
             params.append(
@@ -192,7 +194,7 @@ def _replay(engine: Any, work: Replay) -> Iterator[dict[str, Any]]:
                         "longtail_rl_step": int(step),
                         "longtail_sample": int(rows.sample[i]),
                         "longtail_cap": int(cap),
-                        "longtail_reward": float(rows.reward[i]),
+                        **({"longtail_reward": reward} if isfinite(reward) else {}),
                     },
                 )
             )
