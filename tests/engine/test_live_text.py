@@ -207,7 +207,8 @@ def test_coupled_samples_are_the_same_under_every_policy(busy: Any, tmp_path: Pa
         assert generate(busy, wishes) == alone
         log = Log.of(busy)
         log.check(witness, room=512)
-        assert log.total("accepted") > 300 or policy.startswith("none/")
+        # histospec looks at history only, and here is none.
+        assert log.total("accepted") > 300 or policy.startswith(("none/", "histospec/"))
 
 
 def test_without_drafts_vllm_may_run_ahead(
