@@ -19,9 +19,10 @@ import numpy as np
 
 from ...traces.schema import TraceError
 from ...traces.whole import whole
-from .suffix_nodes import Tree, new_root, new_tree, reserve
+from .suffix_insert import add_text, drop_texts
+from .suffix_nodes import USED, Tree, new_root, new_tree, with_room
 from .suffix_rule import SuffixRule, check_weight, newest, weigh
-from .suffix_tree import add_text, drop_texts, free_tree
+from .suffix_tree import free_tree
 
 VERSION = 2
 SPARSE = 4  # times the tokens that are left, before the text is written anew
@@ -53,9 +54,11 @@ class SuffixHistory:
 
     def _clear(self, begin: int) -> None:
         self.tree: Tree = new_tree(1 << 10)
+        self._links = np.empty(0, np.int32)
         self.text = np.empty(1 << 12, np.int32)
         self._ends = np.empty(1 << 12, np.int32)
-        self._end = begin  # position of the next rollout
+        self._first = begin  # position of the first rollout of all
+        self._end = begin  # and of the next one
         self._entries: deque[Entry] = deque()
         self._roots: dict[Hashable, int] = {}
         self._tokens: dict[Hashable, int] = {}  # of each corpus
@@ -73,8 +76,11 @@ class SuffixHistory:
 
     @property
     def nbytes(self) -> int:
-        """Memory of its arrays."""
-        return sum(a.nbytes for a in (*self.tree, self.text, self._ends))
+        """Memory of its arrays, as far as they were ever written to: the rest is not there yet."""
+        rows = int(self.tree.state[USED])
+        used = self.tree.node[:rows].nbytes + self._links[:rows].nbytes + self.tree.table.nbytes
+        texts = min(len(self.text), self._end - self._first + 1)
+        return used + self.text[:texts].nbytes + self._ends[:texts].nbytes
 
     def root(self, corpus: Hashable) -> int:
         """Where a corpus begins; -1: nothing is known of it."""
@@ -96,11 +102,12 @@ class SuffixHistory:
         weighs = self._weighs.get(corpus, 0) + weight * (len(tokens) + 1)
         check_weight(weighs, self.rule)
         self._make_room(len(tokens) + 2)
+        self.tree = with_room(self.tree, 2 * len(tokens) + 1)
         if corpus not in self._roots:
-            self.tree = reserve(self.tree, 1)
             self._roots[corpus], self._tokens[corpus] = new_root(self.tree), 0
-        self.tree = add_text(
+        self.tree, self._links = add_text(
             self.tree,
+            self._links,
             self._roots[corpus],
             self.text,
             self._ends,
@@ -174,10 +181,13 @@ class SuffixHistory:
         size = len(self.text)
         while size < self._end + more - begin:
             size *= 2
-        positions = np.arange(begin, self._end + 1)
-        was, now = positions & self.mask, positions & (size - 1)
         text, ends = np.empty(size, np.int32), np.empty(size, np.int32)
-        text[now], ends[now] = self.text[was], self._ends[was]
+        while begin <= self._end:  # what lies in one piece, and will
+            stop = min(self._end, begin | self.mask) + 1
+            was, now = begin & self.mask, begin & (size - 1)
+            text[now : now + stop - begin] = self.text[was : was + stop - begin]
+            ends[now : now + stop - begin] = self._ends[was : was + stop - begin]
+            begin = stop
         self.text, self._ends = text, ends
 
     def _rewrite(self) -> None:

@@ -58,7 +58,7 @@ def label_path(own, match, prob):
 # Chances before anything was drafted are logistic sums of these, by class; fitted to four recorded
 # traces (`python -m tests.bench.prior`: the bundled sample, two RL runs of 3B models and
 # checkpoints of a 1.5B one). On a trace left out, their Brier score is 3 to 11 % above the lowest
-# that any chances by label could have, of trees 7 to 13 %.
+# that any chances by label could have, of trees 7 to 12 %.
 REACH = (-1.13, -0.55, -0.58, -0.33, -0.11, 0.33, 1.05, 1.52)
 OFTEN = (-0.97, 0.05, 0.28, 0.83)
 SHARE = (-1.43, -0.31, 0.44, 1.50)

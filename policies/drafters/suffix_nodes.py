@@ -35,7 +35,7 @@ def new_tree(nodes):
     capacity = max(64, nodes)
     return Tree(
         np.empty((capacity, FIELDS), np.int32),
-        np.full(capacity + (capacity >> 1) + (capacity >> 3), NONE, np.int32),
+        np.full(_table_size(capacity), NONE, np.int32),
         np.array([0, NONE, 0, 0], np.int64),
     )
 
@@ -50,16 +50,42 @@ def reserve(tree, nodes):
     if not full:  # too many entries were left
         fill_table(tree)
         return tree
-    more = capacity if capacity < 1 << 12 else capacity >> 2
-    grown = new_tree(max(capacity + more, alive + nodes))
-    used = tree.state[USED]
-    for i in range(used):  # (numba takes seconds to compile the copy of a slice)
+    return _moved(tree, new_tree(max(2 * capacity, alive + nodes)))
+
+
+def with_room(tree: Tree, nodes: int) -> Tree:
+    """reserve(), for Python: where nothing is to be done, that call costs more than a forward; and
+    what numpy allocates lies in large pages, in which nodes are found faster.
+    """
+    alive, taken = tree.state[[ALIVE, TAKEN]].tolist()
+    capacity, size = len(tree.node), len(tree.table)
+    if alive + nodes > capacity:
+        rows = max(2 * capacity, alive + nodes)  # those not used yet take no memory
+        node, table = np.empty((rows, FIELDS), np.int32), np.empty(_table_size(rows), np.int32)
+        grown: Tree = _moved(tree, Tree(node, table, np.empty_like(tree.state)))
+        return grown
+    if taken + nodes > size - (size >> 2):
+        emptied: Tree = reserve(tree, nodes)
+        return emptied
+    return tree
+
+
+@jit()
+def _moved(tree, grown):
+    """The tree, in larger arrays."""
+    for i in range(tree.state[USED]):  # (numba takes seconds to compile the copy of a slice)
         for field in range(FIELDS):
             grown.node[i, field] = tree.node[i, field]
     for i in range(len(tree.state)):
         grown.state[i] = tree.state[i]
     fill_table(grown)
     return grown
+
+
+@jit()
+def _table_size(rows):
+    """Of the table for so many rows."""
+    return rows + (rows >> 1) + (rows >> 3)
 
 
 @jit(inner=True)
@@ -210,7 +236,7 @@ def settle(tree, parent):
     node[parent, HEAD] = head
     best, child = head, node[head, NEXT]
     while child != NONE:
-        if _ahead(node, child, best):
+        if ahead(node, child, best):
             best = child
         child = node[child, NEXT]
     if best != head:
@@ -219,7 +245,7 @@ def settle(tree, parent):
 
 
 @jit(inner=True)
-def _ahead(node, a, b):
+def ahead(node, a, b):
     """Whether child a comes before child b."""
     if node[a, COUNT] != node[b, COUNT]:
         return node[a, COUNT] > node[b, COUNT]

@@ -13,10 +13,11 @@ from ..drafts import match_tree
 from ..profile import Profile, blank_profile, starts_of
 from .suffix_branch import pick_tree
 from .suffix_draft import draft, follow
+from .suffix_insert import add_text, drop_texts
 from .suffix_label import write_labels
 from .suffix_nodes import clear, new_root, new_tree, reserve
 from .suffix_rule import HISTORY, OWN, SuffixRule, check_weight, newest, weigh
-from .suffix_tree import add_text, append, drop_texts
+from .suffix_tree import append
 
 
 def profile_suffix(
@@ -152,6 +153,7 @@ def _profile_corpus(
     text = np.empty(total + 2 if scope & HISTORY else 2, np.int32)
     own_text = np.empty(room + 2, np.int32)
     ends, nowhere = np.empty_like(text), np.empty(0, np.int32)
+    links = np.empty(0, np.int32)
     # Typed, so that what takes them is compiled once.
     base, mask, one = np.int64(0), np.int64(-1), np.int64(1)
     apart, within = np.bool_(False), np.bool_(True)
@@ -181,7 +183,9 @@ def _profile_corpus(
             while learnt < index:
                 output = output_tokens[offsets[rows[learnt]] : offsets[rows[learnt] + 1]]
                 weight = weigh(rl_step[rows[learnt]], top, half_life) * worth[rows[learnt]]
-                history = add_text(history, root, text, ends, mask, text_end, output, depth, weight)
+                history, links = add_text(
+                    history, links, root, text, ends, mask, text_end, output, depth, weight
+                )
                 begins[learnt], sizes[learnt], weights[learnt] = text_end, len(output), weight
                 text_end += len(output) + 1  # the END that append() left
                 left += len(output)

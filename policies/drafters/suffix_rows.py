@@ -17,7 +17,7 @@ from .live import Ints
 from .suffix_branch import pick_tree
 from .suffix_draft import draft, follow
 from .suffix_label import write_labels
-from .suffix_nodes import ALIVE, TAKEN, Tree, new_root, new_tree, reserve
+from .suffix_nodes import Tree, new_root, new_tree, with_room
 from .suffix_rule import HISTORY, OWN, SuffixRule
 from .suffix_tree import append, free_tree
 
@@ -214,7 +214,7 @@ class LiveLookup:
         self._row[request] = r
         self._who[request] = (self._began, self._corpus(prompt_id), len(text))
         self._began += 1
-        self._reserve(1)
+        self._tree = with_room(self._tree, 1)
         root = new_root(self._tree)
         self._rows[r] = (0, 0, root, 1, -1, 1)
         self._places[r, TIP, 0], self._places[r, OFF, 0] = root, 0
@@ -254,7 +254,7 @@ class LiveLookup:
     def _append(self, which: np.ndarray, flat: np.ndarray, sizes: np.ndarray) -> None:
         """Rows `which` get their shares of the tokens `flat`."""
         if self._scope & OWN:
-            self._reserve(2 * (len(flat) + self._depth * len(which)))
+            self._tree = with_room(self._tree, 2 * (len(flat) + self._depth * len(which)))
         past, j = self._past, 0
         while j >= 0:
             j = _extend(
@@ -276,13 +276,6 @@ class LiveLookup:
                 self._make_room(int(which[j]), int(sizes[j]))
         if j < -1:
             raise ValueError("a token is negative")
-
-    def _reserve(self, nodes: int) -> None:
-        """Let `nodes` more nodes fit. Asked here, since the call costs more than a forward."""
-        alive, taken = self._tree.state[[ALIVE, TAKEN]].tolist()
-        size = len(self._tree.table)
-        if alive + nodes > len(self._tree.node) or taken + nodes > size - size // 4:
-            self._tree = reserve(self._tree, nodes)
 
     def _make_room(self, r: int, more: int) -> None:
         """Give row r a text region for `more` tokens more, moving its text to the end."""

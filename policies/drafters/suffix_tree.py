@@ -1,5 +1,5 @@
-"""A suffix tree over many growing texts, limited in depth, that counts: appended to, drafted from,
-and the oldest text taken out again.
+"""A suffix tree over many growing texts, limited in depth, that counts: appended to and drafted from
+(whole texts at once, and out of it again: suffix_insert.py).
 
 A node stands for the strings along the edge that leads to it: all of them occurred `COUNT` times
 (times the weight of the text that each occurrence is in), and the edge's label is `LEN` tokens of
@@ -27,7 +27,6 @@ import numpy as np
 
 from ..compiled import jit
 from .suffix_nodes import (
-    ALIVE,
     COUNT,
     END,
     HEAD,
@@ -39,21 +38,19 @@ from .suffix_nodes import (
     PREV,
     START,
     TOKEN,
-    TOUCHED,
     enter,
     find_child,
     free_node,
     lead,
     link,
     new_node,
-    reserve,
     slot,
     unsettled,
 )
 
 
 @jit(inner=True)
-def _add_leaf(tree, parent, token, position, length, weight):
+def add_leaf(tree, parent, token, position, length, weight):
     """A string that occurred once: its edge begins with `token` at `position`."""
     node = tree.node
     new = new_node(tree)
@@ -73,10 +70,9 @@ def _add_leaf(tree, parent, token, position, length, weight):
 
 
 @jit(inner=True)
-def _split(tree, v, k, position, label, tip, off, tips, weight):
-    """A node after the first k tokens of v's edge, which just occurred at `position`; v keeps the
-    rest, which begins with `label`. Tips are moved along; those that stop at the new node or before
-    have not entered what v keeps.
+def cut(tree, v, k, position, label):
+    """A node after the first k tokens of v's edge, which occurred at `position`; v keeps the rest,
+    which begins with `label`.
     """
     node = tree.node
     upper = new_node(tree)
@@ -103,6 +99,16 @@ def _split(tree, v, k, position, label, tip, off, tips, weight):
     node[v, NEXT] = NONE
     node[v, PREV] = NONE
     enter(tree, v)
+    return upper
+
+
+@jit(inner=True)
+def _split(tree, v, k, position, label, tip, off, tips, weight):
+    """cut() an edge that tips are on: they are moved along, and those that stop at the new node or
+    before have not entered what v keeps.
+    """
+    node = tree.node
+    upper = cut(tree, v, k, position, label)
     for j in range(1, tips):
         if tip[j] == v:
             if off[j] <= k:
@@ -146,7 +152,7 @@ def append(tree, text, ends, base, mask, position, tip, off, tips, token, depth,
                 node[v, START] = position - k
             else:
                 v = _split(tree, v, k, position - k, label, tip, off, tips, weight)
-        leaf = _add_leaf(tree, v, token, position, depth - j, weight)
+        leaf = add_leaf(tree, v, token, position, depth - j, weight)
         if len(ends):
             ends[(base + position - j) & mask] = leaf
         j -= 1
@@ -188,92 +194,6 @@ def finish(tree, text, ends, base, mask, end, tip, off, tips, depth, weight):
         node[v, START] = end - k
         if len(ends):
             ends[(base + end - j) & mask] = v
-
-
-@jit()
-def add_text(tree, root, text, ends, mask, position, tokens, depth, weight):
-    """Append a whole text that begins at `position`, and finish it; the tree, maybe grown."""
-    tip, off, tips = np.zeros(depth + 1, np.int32), np.zeros(depth + 1, np.int32), np.int64(1)
-    tip[0], base = root, np.int64(0)
-    tree = reserve(tree, 2 * (len(tokens) + depth))
-    for i in range(len(tokens)):
-        tips = append(
-            tree, text, ends, base, mask, position + i, tip, off, tips, tokens[i], depth, weight
-        )
-    finish(tree, text, ends, base, mask, position + len(tokens), tip, off, tips, depth, weight)
-    return tree
-
-
-@jit()
-def drop_texts(tree, ends, mask, begins, lengths, weights):
-    """Take texts out of their trees: no older ones may be left in them. Costs what they are long,
-    whatever stays.
-    """
-    touched, starts = np.empty((2, tree.state[ALIVE]), np.int32)
-    count = 0
-    for i in range(len(begins)):
-        count = _remove(
-            tree, ends, mask, begins[i], begins[i] + lengths[i], weights[i], touched, starts, count
-        )
-    _unlink(tree, touched, starts, count)
-
-
-@jit(inner=True)
-def _remove(tree, ends, mask, begin, end, weight, touched, starts, count):
-    """Take the occurrences that begin from `begin` to `end` out of the trees: no older ones may be
-    left. Call it for all texts that go, then _unlink().
-
-    touched, starts: int32[nodes alive]: nodes and their START, in whose place the occurrences are
-    summed up; every node stands behind its parent. Returns how many there are, `count` at first.
-    """
-    node = tree.node
-    for position in range(begin, end):
-        v = ends[position & mask]
-        first = count
-        u = v
-        while u != NONE and node[u, LEN] < TOUCHED:
-            touched[count] = u
-            starts[count] = node[u, START]
-            node[u, START] = 0
-            node[u, LEN] |= TOUCHED
-            u = node[u, PARENT]
-            count += 1
-        a, b = first, count - 1
-        while a < b:
-            touched[a], touched[b] = touched[b], touched[a]
-            starts[a], starts[b] = starts[b], starts[a]
-            a, b = a + 1, b - 1
-        node[v, START] += weight
-    return count
-
-
-@jit(inner=True)
-def _unlink(tree, touched, starts, count):
-    """Finish _remove(): add up what each node lost, and free those that occur no more."""
-    node = tree.node
-    for i in range(count - 1, -1, -1):
-        v = touched[i]
-        lost = node[v, START]
-        node[v, START] = starts[i]
-        node[v, LEN] &= TOUCHED - 1
-        parent = node[v, PARENT]
-        if parent == NONE:
-            continue  # a root
-        node[parent, START] += lost
-        left = node[v, COUNT] - lost
-        node[v, COUNT] = left
-        before, after, head = node[v, PREV], node[v, NEXT], node[parent, HEAD]
-        if left == 0:
-            tree.table[slot(tree, v)] = LEFT
-            if before != NONE:
-                node[before, NEXT] = after
-            else:
-                node[parent, HEAD] = NONE if after == NONE else unsettled(after)
-            if after != NONE:
-                node[after, PREV] = before
-            free_node(tree, v)
-        elif before == NONE and head >= 0 and after != NONE:
-            node[parent, HEAD] = unsettled(head)
 
 
 @jit()

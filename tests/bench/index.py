@@ -5,6 +5,9 @@ more is wanted, copies of it in which all tokens have other ids, so that the ind
 looked up does not. `python -m tests.bench.index TRACE` takes another trace. A draft is what one
 costs per request and forward: finding where its text stands, and drafting. The rival has no call
 for a batch. What is dropped is the oldest; the rival can take out any text.
+
+The last lines are both as an engine calls them, all included: what a request costs per forward in
+which it gets one token, looks into its own text and into history, and is learnt from in the end.
 """
 
 from __future__ import annotations
@@ -56,6 +59,7 @@ def main(trace: str = "sample") -> None:
             )
             print(f"{'':33} {added:>15} {draft:>9} {alone:>6} {'':13} {held:>12} {dropped:>17}")
     own(asked, SuffixTree)
+    engine(grown(texts, SIZES[1]), asked, SuffixTree is not None)
 
 
 def read(name: str) -> tuple[list[np.ndarray], list[np.ndarray]]:
@@ -218,6 +222,53 @@ def own(asked: Sequence[np.ndarray], tree_class: Any) -> None:
                 took += time.perf_counter() - began
                 tokens += 1
         print(f"{'arctic-inference, own text':33} {1e6 * took / tokens:15.2f}")
+
+
+def engine(texts: Sequence[np.ndarray], asked: Sequence[np.ndarray], rival: bool) -> None:
+    """Own text and history, from the first token of a request to when it has become history."""
+    rows = sum(map(len, asked))
+    live = LiveSuffix(replace(RULE, scope=HISTORY | OWN))
+    for text in texts:
+        live.learn("", text)
+    live.start_step(1)
+    took = 0.0
+    for first in range(0, len(asked), BATCH):
+        group = range(first, min(first + BATCH, len(asked)))
+        new = [asked[i].tolist() for i in group]
+        began = time.perf_counter()
+        for i in group:
+            live.begin(i, "", [])
+        for g in range(max(map(len, new))):
+            now = [i for i in group if len(new[i - first]) > g]
+            live.extend(now, [new[i - first][g : g + 1] for i in now])
+            live.draft(now)
+        for i in group:
+            live.finish(i)
+        live.start_step(2)
+        took += time.perf_counter() - began
+    mine = 1e6 * took / rows
+    print(f"{f'longtail, as called, {BATCH} a call':33} {mine:15.2f}")
+    if not rival:
+        return
+    from arctic_inference.suffix_decoding import SuffixDecodingCache
+
+    cache = SuffixDecodingCache(DEPTH)
+    for i, text in enumerate(texts):
+        cache.start_request(-1 - i, [])
+        cache.add_active_response(-1 - i, text)
+        cache.stop_request(-1 - i)
+    took = 0.0
+    for i, text in enumerate(asked):
+        new = text.tolist()
+        began = time.perf_counter()
+        cache.start_request(i, [])
+        for g in range(len(new)):
+            cache.add_active_response(i, new[g : g + 1])
+            cache.speculate(i, text[max(0, g + 1 - DEPTH) : g + 1], LONGEST, FACTOR, 0.0, MIN_PROB)
+        cache.stop_request(i)
+        took += time.perf_counter() - began
+    theirs = 1e6 * took / rows
+    print(f"{'arctic-inference, as called':33} {theirs:15.2f} {theirs / mine:14.1f}x")
 
 
 if __name__ == "__main__":

@@ -115,6 +115,27 @@ def check(history: SuffixHistory, texts: list[Text], depth: int) -> None:
                 assert follows(history, *found) == token, s
     assert history.tokens == sum(len(text[2]) for text in texts)
     check_lists(history.tree)
+    check_links(history)
+
+
+def check_links(history: SuffixHistory) -> None:
+    """From every node where strings go on to that of its string without the first token."""
+    for corpus in "ab":
+        todo = [(history.root(corpus), tuple[int, ...]())] if history.root(corpus) >= 0 else []
+        while todo:
+            node, string = todo.pop()
+            head = int(history.tree.node[node, HEAD])
+            if string and head != NONE:
+                assert locate(history, corpus, string[1:]) == end_of(history, history._links[node])
+            child = head if head >= NONE else -3 - head
+            while child != NONE:
+                edge = [label(history, child, k) for k in range(history.tree.node[child, LEN])]
+                todo.append((child, (*string, *edge)))
+                child = int(history.tree.node[child, NEXT])
+
+
+def end_of(history: SuffixHistory, node: int) -> tuple[int, int]:
+    return node, int(history.tree.node[node, LEN])
 
 
 def check_lists(tree: Tree) -> None:
