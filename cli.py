@@ -15,7 +15,7 @@ import click
 from .cli_calibrate import calibrate, validate
 from .cli_drafters import drafters
 from .cli_live import record_vllm, run
-from .options import LIMITS, configuration, trace_or_config
+from .options import LIMITS, configuration, say_if_compiling, trace_or_config
 from .traces.commands import trace as trace_group
 from .traces.step_list import Steps
 
@@ -62,7 +62,7 @@ def simulate(trace: str, as_json: bool, log_path: str | None, **options: Any) ->
     longtail simulate sample --drafter suffix:scope=both --budget das
     longtail simulate T.parquet --rl-steps 1 --max-num-seqs 256 --json
     """
-    _say_if_compiling(options["drafter"])
+    say_if_compiling()
     from .analysis.show import show_result
     from .sim.limits import Limits
     from .sim.simulate import Setup
@@ -118,7 +118,7 @@ def sweep(
         --budget fixed:k=1+2+4+8 --budget das -o sweep.parquet --plots pictures
     longtail sweep sweep.yaml -o sweep.csv
     """
-    _say_if_compiling(*options["drafter"])
+    say_if_compiling()
     if output:
         _check_output(Path(output))
     from .analysis.show import show_sweep
@@ -174,7 +174,7 @@ def plot(
     longtail plot sweep.parquet -o pictures
     longtail plot T.parquet --policy none --policy suffix/fixed:k=4 --policy suffix/das -o pictures
     """
-    _say_if_compiling("suffix")
+    say_if_compiling()
     from .analysis.plots import draw_all, draw_sweep
     from .analysis.show import table_caption
     from .sim.sweep import is_table, read_table
@@ -223,7 +223,7 @@ def list_(kind: str | None) -> None:
 )
 def demo(output: str) -> None:
     """Replay the bundled recorded sample under several drafters and budgets."""
-    _say_if_compiling("suffix")
+    say_if_compiling()
     from .analysis.demo import run_demo
 
     run_demo(Path(output))
@@ -266,15 +266,6 @@ def _caption(workload: Any) -> str:
     from .analysis.show import caption
 
     return caption(workload)
-
-
-def _say_if_compiling(*drafters: str) -> None:
-    """Before anything compiled is imported: importing it is what compiles."""
-    from .policies.compiled import is_cold
-
-    parts = ["run"] + ["_profile_corpus"] * any(d.startswith(("suffix", "das")) for d in drafters)
-    if is_cold(*parts):
-        click.echo("Compiling the decode loop and the drafters, once (about 10 s) …", err=True)
 
 
 def _check_output(path: Path) -> None:

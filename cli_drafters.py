@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from .options import say_if_compiling
 from .traces.step_list import Steps
 
 
@@ -50,10 +51,7 @@ def drafters(
     longtail drafters sample -o drafters
     longtail drafters T.parquet --drafter das --drafter suffix:scope=own+both --max-num-seqs 256
     """
-    from .policies.compiled import is_cold
-
-    if is_cold("run", "_profile_corpus"):
-        click.echo("Compiling the decode loop and the drafters, once (about 10 s) …", err=True)
+    say_if_compiling()
     from .analysis.drafters import compare_drafters
     from .analysis.progress import bar
     from .analysis.show import caption

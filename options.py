@@ -1,4 +1,4 @@
-"""What `simulate` and `sweep` share: the options of a configuration, from words or from YAML."""
+"""What verbs share: the options of a configuration, from words or YAML; a word on compiling."""
 
 from __future__ import annotations
 
@@ -11,6 +11,18 @@ import click
 from .traces.step_list import Steps
 
 LIMITS = ("max_num_seqs", "max_num_batched_tokens", "kv_tokens", "block_size", "replicas")
+
+
+def say_if_compiling() -> None:
+    """For the rest of this command. To be called before anything compiled is imported: importing it
+    is what compiles.
+    """
+    from .policies.compiled import told_of_compiling
+
+    def say() -> None:
+        click.echo("Compiling what is used for the first time (up to 15 s) …", err=True)
+
+    click.get_current_context().with_resource(told_of_compiling(say))
 
 
 def _read_config(ctx: click.Context, path: str) -> dict[str, Any]:

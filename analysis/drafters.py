@@ -11,6 +11,7 @@ import numpy as np
 
 from ..policies.components import BUDGETS, DRAFTERS
 from ..policies.drafters.cost import cost_of
+from ..policies.drafters.live import LiveDrafter
 from ..policies.profile import Profile, blank_profile
 from ..policies.registry import ComponentError, brief, spec_of
 from ..sim.grid import expand
@@ -42,7 +43,7 @@ class Row:
     extend_us: float  # per request and forward: what taking in its new token costs
     makespan_s: float  # all RL steps judged, simulated
     k: int  # draft tokens of the best fixed budget
-    notes: tuple[str, ...] = ()  # what the latency model was not measured for
+    notes: tuple[str, ...] = ()  # of the setup: see `Setup.notes`
 
     @property
     def name(self) -> str:
@@ -132,12 +133,12 @@ def candidates(load: Workload, specs: Sequence[str]) -> tuple[list[Any], list[st
         return drafting, []
     have = load.tokens is not None or (load.trace is not None and load.trace.has_tokens)
     chosen, left_out = [], []
-    for name, cls in DRAFTERS.classes.items():
+    for name in DRAFTERS.classes:
         try:
             default = DRAFTERS.make(name)
-            if cls.in_engine and default.longest_draft == 0:
+            if default.in_engine and default.longest_draft == 0:
                 continue  # no speculation is compared with anyway
-            if not cls.needs_tokens:
+            if not default.needs_tokens:
                 default.profile(load.lengths.select(slice(0, 1)), None)
                 raise ComponentError(f"another model's table, not this trace's (--drafter {name})")
             if not have:
@@ -184,6 +185,7 @@ def judge(
 
 def makespan(load: Workload, setup: Setup, parts: Mapping[int, Profile]) -> float:
     """Simulated seconds of these RL steps, one after the other."""
+    load.forget()
     total = 0.0
     for step, part in parts.items():
         drafts = load.drafts(setup.drafter, step) if setup.drafter.timed else part
@@ -203,20 +205,15 @@ def costs(load: Workload, drafter: Any, rl_step: int) -> tuple[float | None, flo
         once = cost.once_s + cost.step_s * min(longest, cost.most_steps)
         seconds = once / BATCH + cost.token_s * longest
         return (1e6 * seconds if seconds else None), 0.0
-    return time_live(drafter.live(), load, load.tokens, drafter.history_steps, rl_step)
+    load.forget()
+    return time_live(load.live_at(drafter, 0, rl_step), load, load.tokens, rl_step)
 
 
 def time_live(
-    live: Any, load: Workload, tokens: Tokens, history: int | None, rl_step: int
+    live: LiveDrafter, load: Workload, tokens: Tokens, rl_step: int
 ) -> tuple[float, float]:
-    """As `costs`, of a drafter's live face."""
+    """As `costs`, of a drafter's live face that knows the RL steps before."""
     prompts = load.lengths.prompt
-    for step in load.rl_steps:
-        if step < rl_step and (history is None or step >= rl_step - history):
-            live.start_step(step)
-            for row in range(load.rows(step).start, load.rows(step).stop):
-                live.learn(int(prompts[row]), tokens.output(row))
-    live.start_step(rl_step)
     rows = np.arange(load.rows(rl_step).start, load.rows(rl_step).stop)
     order = np.random.default_rng(0).permutation(int(prompts.max()) + 1)  # whole groups
     rows = rows[np.argsort(order[prompts[rows]], kind="stable")][:BATCH].tolist()

@@ -110,7 +110,7 @@ def show_comparison(results: Mapping[str, Result], title: str) -> None:
     share = max(r.total("outside") / max(r.total("forwards"), 1) for r in results.values())
     _show_outside(out, share, " of the worst")
     for note in sorted({note for r in results.values() for note in r.setup.notes}):
-        out.print(f"latency: {note}", markup=False)
+        out.print(f"note: {note}", markup=False)
     out.print(LEGEND, style="dim")
 
 
@@ -164,7 +164,7 @@ def show_result(result: Result, title: str) -> None:
     if result.total("outside"):
         out.print(_measured_with(result), markup=False)
     for note in result.setup.notes:
-        out.print(f"latency: {note}", markup=False)
+        out.print(f"note: {note}", markup=False)
 
 
 def _measured_with(result: Result) -> str:
@@ -217,7 +217,7 @@ def show_sweep(points: pd.DataFrame, title: str, best: int = 20) -> None:
     outside = (points.outside / points.forwards.clip(lower=1)).max()
     _show_outside(out, float(outside), " of the worst point")
     for note in sorted({n for notes in points.notes for n in notes.split("; ") if n}):
-        out.print(f"latency: {note}", markup=False)
+        out.print(f"note: {note}", markup=False)
     if len(ranked) > best:
         out.print(f"… and {len(ranked) - best} slower ones; -o FILE writes all")
 

@@ -78,7 +78,7 @@ def remarks(found: Comparison) -> list[str]:
             "alike; the makespan has their real timing"
         )
     notes = sorted({note for row in found.rows for note in row.notes})
-    return lines + [f"latency: {note}" for note in notes]
+    return lines + [f"note: {note}" for note in notes]
 
 
 def decay_line(found: Comparison) -> str:

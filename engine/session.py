@@ -28,10 +28,11 @@ import numpy as np
 
 from ..policies.drafters.live import UNKNOWN
 from ..traces.schema import TraceMeta
-from .live import LAST_STEP, LivePolicy, Request, warm_up
+from .live import LAST_STEP, LivePolicy, Request
 from .recorder import Recorder, Samples
 from .settings import LiveSettings
 from .step_log import StepLog
+from .warm_up import warm_up
 
 BATCH, ENOUGH = 16, 4096  # rollouts
 KNOWN_STEPS = 64  # a rollout may come that much later than its RL step and still be numbered well

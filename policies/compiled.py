@@ -13,11 +13,12 @@ import hashlib
 import os
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numba
+from numba.core import event
 
 KEPT = 4  # digests kept on disk; older ones are deleted
 
@@ -49,10 +50,28 @@ def cache_folder() -> Path:
     return base / name
 
 
-def is_cold(*functions: str) -> bool:
-    """Whether one of these functions is not compiled yet, so that its first use takes seconds."""
-    folder = cache_folder()
-    return any(not any(folder.rglob(f"*.{name}-*.nbi")) for name in functions)
+@contextlib.contextmanager
+def told_of_compiling(tell: Callable[[], None]) -> Iterator[None]:
+    """Call `tell` when something is compiled that is not kept on disk: once, by whoever is first of
+    this process and those that are forked from it.
+    """
+    token, giver = os.pipe()  # whoever reads the one byte that is in it tells
+    os.write(giver, b"!")
+    os.close(giver)
+
+    class Teller(event.Listener):
+        def on_start(self, event: Any) -> None:
+            if os.read(token, 1):
+                tell()
+
+        def on_end(self, event: Any) -> None:
+            pass
+
+    try:
+        with event.install_listener("numba:compile", Teller()):
+            yield
+    finally:
+        os.close(token)
 
 
 def jit(*signature: Any, inner: bool = False, **options: Any) -> Callable[..., Any]:

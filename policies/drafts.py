@@ -48,13 +48,13 @@ def no_drafts(count: int) -> Drafts:
     )
 
 
-def drafts_of(texts: list[np.ndarray], labels: np.ndarray | None = None) -> Drafts:
-    """Chains given one by one; labels: uint8[J, L], zeros by default."""
+def drafts_of(texts: list[np.ndarray], labels: np.ndarray) -> Drafts:
+    """Chains given one by one; labels: uint8[J, L]."""
     sizes = np.array([len(text) for text in texts], np.int32)
     tokens = np.zeros((len(texts), int(sizes.max(initial=0))), np.int32)
     for row, text in zip(tokens, texts, strict=True):
         row[: len(text)] = text
-    return Drafts(tokens, sizes, np.zeros(tokens.shape, np.uint8) if labels is None else labels)
+    return Drafts(tokens, sizes, labels)
 
 
 def matches(

@@ -45,7 +45,6 @@ from .state import (
     OFFSETS,
     OUTSIDE,
     PAUSED,
-    POSITION_BIN,
     RUNNING,
     SEATS,
     SHAPE,
@@ -56,33 +55,7 @@ from .state import (
     UNLIMITED,
     UNTIL,
 )
-
-
-@jit(inner=True)
-def _record(
-    log, state, begin, waiting, tokens, requests, drafted, accepted, kv_tokens, pairs, prefill
-):
-    row = state.n[LOGGED]
-    log.seconds[row, 0] = begin
-    log.seconds[row, 1] = state.clock[0] - begin
-    counts = log.counts
-    counts[row, 0], counts[row, 1], counts[row, 2] = state.n[RUNNING], waiting, tokens
-    counts[row, 3], counts[row, 4], counts[row, 5] = requests, drafted, accepted
-    counts[row, 6], counts[row, 7], counts[row, 8] = kv_tokens, pairs, prefill
-    state.n[LOGGED] = row + 1
-
-
-@jit(inner=True)
-def _outside(covered, tokens, requests, kv_tokens, pairs, prefill_tokens):
-    """1 for a forward in which one of these lies outside what was measured, else 0."""
-    seen = (
-        covered[0, 0] <= tokens <= covered[0, 1]
-        and covered[1, 0] <= requests <= covered[1, 1]
-        and covered[2, 0] <= kv_tokens <= covered[2, 1]
-        and covered[3, 0] <= pairs <= covered[3, 1]
-        and covered[4, 0] <= prefill_tokens <= covered[4, 1]
-    )
-    return 0 if seen else 1
+from .tally import locate, record, unmeasured
 
 
 @jit(inner=True)
@@ -100,14 +73,6 @@ def _accepted(shape, d, matched, at):
     if a > 0 and len(shape.ranks) > 0:
         return accepted_of(d, matched, shape.ranks, shape.rank_starts[at])
     return a
-
-
-@jit(inner=True)
-def _locate(log, g, drafted, accepted):
-    row = min(g // POSITION_BIN, len(log.positions) - 1)
-    log.positions[row, 0] += 1
-    log.positions[row, 1] += drafted
-    log.positions[row, 2] += accepted
 
 
 @jit(inner=True)
@@ -147,9 +112,9 @@ def _decode_jump(batch, state, latency, params, covered, limits, until_s, log):
     while done < steps and state.clock[0] < until_s:
         begin = state.clock[0]
         state.clock[0] = begin + latency(n, n, kv, kv, 0, 0, params)
-        outside += _outside(covered, n, n, kv, kv, 0)
+        outside += unmeasured(covered, n, n, kv, kv, 0)
         if len(log.seconds) > 0:
-            _record(log, state, begin, state.n[TAIL] - state.n[HEAD], n, n, 0, 0, kv, kv, 0)
+            record(log, state, begin, state.n[TAIL] - state.n[HEAD], n, n, 0, 0, kv, kv, 0)
         kv += n
         done += 1
     finished = False
@@ -234,18 +199,18 @@ def _decode_forwards(
                     free -= need - blocks[i]
                     blocks[i] = need
             if logging:
-                _locate(log, g, d, a)
+                locate(log, g, d, a)
         begin = clock
         clock = begin + latency(n + total, n, kv, pairs, 0, total, params)
         clock += _drafting_s(shape.cost, total, deepest)
-        outside += _outside(covered, n + total, n, kv, pairs, 0)
+        outside += unmeasured(covered, n + total, n, kv, pairs, 0)
         done += 1
         tokens += n + total
         sum_drafted += total
         sum_accepted += good
         if logging:
             state.clock[0] = clock
-            _record(log, state, begin, waiting, n + total, n, total, good, kv, pairs, 0)
+            record(log, state, begin, waiting, n + total, n, total, good, kv, pairs, 0)
         if finished:
             kept = 0
             for j in range(n):
@@ -312,7 +277,7 @@ def _forward(
     begin = state.clock[0]
     state.clock[0] = begin + latency(tokens, requests, kv, pairs, prefill, total, params)
     state.clock[0] += _drafting_s(shape.cost, total, deepest)
-    state.n[OUTSIDE] += _outside(covered, tokens, requests, kv, pairs, prefill)
+    state.n[OUTSIDE] += unmeasured(covered, tokens, requests, kv, pairs, prefill)
 
     finished, heads = False, 0
     for j in range(requests):
@@ -327,7 +292,7 @@ def _forward(
             batch.accepted[i] += a
             good += a
             if len(log.seconds) > 0 and limits[LONGEST_DRAFT] > 0:
-                _locate(log, g, d, a)
+                locate(log, g, d, a)
         else:
             state.computed[i] += state.scheduled[i]
             if state.computed[i] < batch.prompt_len[i] + state.head[i] + g:
@@ -357,7 +322,7 @@ def _forward(
     state.n[ACCEPTED] += good
     if len(log.seconds) > 0:
         waiting = state.n[TAIL] - state.n[HEAD]
-        _record(log, state, begin, waiting, tokens, requests, total, good, kv, pairs, prefill)
+        record(log, state, begin, waiting, tokens, requests, total, good, kv, pairs, prefill)
     if finished:
         _retire(batch, state)
     else:

@@ -136,7 +136,7 @@ class Workload:
         tokens = self._have_tokens(drafter)
 
         def drafting(replica: int, which: np.ndarray) -> Drafting:
-            live = self._live_at(drafter, replica, rl_step, tokens)
+            live = self.live_at(drafter, replica, rl_step)
             if hasattr(live, "assign"):  # it drafts from a profile, too
                 live.assign(rows.start + which)
             return Drafting(
@@ -151,8 +151,11 @@ class Workload:
         """
         self._live.clear()
 
-    def _live_at(self, drafter: Any, replica: int, rl_step: int, tokens: Tokens) -> LiveDrafter:
-        """A drafter that knows the RL steps before `rl_step`, of which it has run none."""
+    def live_at(self, drafter: Any, replica: int, rl_step: int) -> LiveDrafter:
+        """A drafter that knows the RL steps before `rl_step` as they were recorded, and of those
+        simulated since `forget` how its drafts fared.
+        """
+        tokens = self._have_tokens(drafter)
         key = (spec_of(drafter), replica)
         begun, live = self._live.get(key) or (-1, self._face(drafter, tokens))
         if begun >= rl_step:

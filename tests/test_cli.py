@@ -98,6 +98,15 @@ def test_a_lengths_only_trace_needs_no_tokens_but_a_drafter_does(tmp_path: Path)
     assert refused.returncode == 2 and "lengths only" in refused.stderr
 
 
+def test_notes_are_said_as_such_and_kept_as_they_are(trace: str) -> None:
+    words, note = ("--drafter", "specrl"), "specrl is not lossless"
+    for verb in ("simulate", "sweep"):
+        assert f"\nnote: {note}" in longtail(verb, trace, *words).stdout
+    assert json.loads(longtail("simulate", trace, *words, "--json").stdout)["notes"][0].startswith(
+        note
+    )
+
+
 SWEEP = ["--drafter", "none", "--drafter", "suffix:scope=own+both", "--budget", "fixed:k=1..3"]
 
 
@@ -150,12 +159,13 @@ def test_list_prints_every_component(kind: str) -> None:
 def test_the_first_use_says_that_it_compiles_and_the_second_does_not(
     trace: str, tmp_path: Path
 ) -> None:
+    """Whatever is new in it, and once, though every process of a sweep compiles it."""
     env = {**os.environ, "XDG_CACHE_HOME": str(tmp_path)}
-    for said in (True, False):
-        done = subprocess.run(
-            [*LONGTAIL, "simulate", trace], capture_output=True, text=True, env=env
-        )
-        assert ("Compiling" in done.stderr) == said
+    siblings = ["--drafter", "grouped", "--budget", "fixed:k=1..4", "--jobs", "2"]
+    for words in (["simulate", trace], ["sweep", trace, *siblings]):
+        for times in (1, 0):
+            done = subprocess.run([*LONGTAIL, *words], capture_output=True, text=True, env=env)
+            assert done.returncode == 0 and done.stderr.count("Compiling") == times
 
 
 def test_a_reader_that_has_read_enough_is_no_error() -> None:

@@ -60,6 +60,7 @@ def test_asked_for_without_files(trace: Path) -> None:
     shown = " ".join(done.output.split())
     assert "left out: " not in shown and "the first has no history" in shown
     assert "learned:table=tlt: acceptance drawn at random" in shown and "not given" in shown
+    assert "note: drafting with learned is taken to be free" in shown
 
 
 @pytest.mark.parametrize(

@@ -12,19 +12,18 @@ position before it the rate.
 
 from __future__ import annotations
 
-import csv
 import functools
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from ..measured import Row, integer_in, number_in, read_rows
 from ..registry import ComponentError
 
 LONGEST = 128  # no drafter may draft more tokens
-COUNTS = {"drafted", "accepted"}
+REMEDY = "name a CSV file of acceptance rates"  # where one cannot be read
 
 
 @dataclass(frozen=True)
@@ -91,56 +90,6 @@ def geometric_rate(total: float, terms: int, first: float | None = None) -> floa
     return (low + high) / 2
 
 
-def digest_of(path: str) -> str:
-    """Of the file's content. Raises ComponentError for one that cannot be read."""
-    try:
-        return hashlib.blake2b(Path(path).read_bytes(), digest_size=6).hexdigest()
-    except OSError as error:
-        raise ComponentError(
-            f"{path} cannot be read ({error.strerror}); name a CSV file of acceptance rates"
-        ) from None
-
-
-def checked_digest(path: str, digest: str) -> str:
-    """The file's digest. Raises ComponentError if `digest` is given and is another."""
-    found = digest_of(path)
-    if digest and digest != found:
-        raise ComponentError(
-            f"{path} is another file than the one of {digest}; leave out digest= to take it as it "
-            "is now"
-        )
-    return found
-
-
-def read_rows(path: str) -> tuple[list[dict[str, str]], set[str]]:
-    """A CSV file's rows and columns. Raises ComponentError if there are none."""
-    try:
-        with Path(path).open(newline="") as file:
-            reader = csv.DictReader(file)
-            rows, columns = list(reader), {*(reader.fieldnames or ())}
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise ComponentError(f"{path} cannot be read ({error}); name a CSV file") from None
-    if not rows:
-        raise ComponentError(f"{path}: there are no rows below the names of the columns")
-    return rows, columns
-
-
-def number_in(
-    row: dict[str, str], column: str, where: str, low: float, high: float = np.inf
-) -> float:
-    """A finite number of a row. Raises ComponentError naming the row (`where`)."""
-    try:
-        value = float(row[column])
-    except (KeyError, TypeError, ValueError):
-        value = np.nan
-    if not (low <= value <= high and np.isfinite(value)):
-        most = f" and at most {high:g}" if np.isfinite(high) else ""
-        raise ComponentError(
-            f"{where}: {column} is '{row.get(column)}'; give a number of at least {low:g}{most}"
-        )
-    return value
-
-
 @functools.lru_cache(maxsize=16)
 def read_table(path: str, digest: str, batch: int) -> AcceptanceTable:
     """The table of a CSV file, of the batch measured that is nearest to `batch` (0: any).
@@ -148,28 +97,21 @@ def read_table(path: str, digest: str, batch: int) -> AcceptanceTable:
     digest: of the content, so that a file that changed is read again. Raises ComponentError naming
     the file, the row and the remedy.
     """
-    rows, columns = read_rows(path)
-    if "position" not in columns or not ("rate" in columns or columns >= COUNTS):
-        raise ComponentError(
-            f"{path}, row 1: name the columns position, and rate or drafted and accepted"
-        )
+    rows, columns = read_rows(path, ("position", "rate"), ("position", "drafted", "accepted"))
     places: dict[tuple[float, float], dict[int, tuple[float, str]]] = {}
-    for number, row in enumerate(rows, 2):
-        where = f"{path}, row {number}"
+    for where, row in rows:
         place = (
             number_in(row, "batch", where, 1) if "batch" in columns else 0.0,
             number_in(row, "staleness", where, 0) if "staleness" in columns else 0.0,
         )
-        position = number_in(row, "position", where, 1, LONGEST)
-        if position != int(position):
-            raise ComponentError(f"{where}: position is '{row['position']}'; number them 1, 2, …")
+        position = integer_in(row, "position", where, 1, LONGEST)
         found = places.setdefault(place, {})
-        if int(position) in found:
+        if position in found:
             raise ComponentError(
-                f"{where}: position {int(position)} occurs again; give each once, or tell the rows "
+                f"{where}: position {position} occurs again; give each once, or tell the rows "
                 "apart by staleness or batch"
             )
-        found[int(position)] = (_value(row, columns, where), where)
+        found[position] = (_value(row, columns, where), where)
     chosen = _nearest({b for b, _ in places}, batch, path, "batch" in columns)
     stale = sorted(s for b, s in places if b == chosen)
     rates = [_rates(places[chosen, s], "rate" not in columns, path) for s in stale]
@@ -184,7 +126,7 @@ def read_table(path: str, digest: str, batch: int) -> AcceptanceTable:
     return table
 
 
-def _value(row: dict[str, str], columns: set[str], where: str) -> float:
+def _value(row: Row, columns: set[str], where: str) -> float:
     """The rate, or what share of the drafts got so far."""
     if "rate" in columns:
         return number_in(row, "rate", where, 0, 1)

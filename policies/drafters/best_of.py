@@ -41,6 +41,7 @@ class BestOf:
     name: ClassVar[str] = "best_of"
     source: ClassVar[str] = "a request's draft with the highest expected gain; ours"
     timed: ClassVar[bool] = True
+    needs_tokens: ClassVar[bool] = True  # tables' drafts, too, are compared as tokens
     judges: ClassVar[bool] = True
 
     of: str = option(
@@ -73,11 +74,6 @@ class BestOf:
                 raise ComponentError("best_of cannot be one of its own drafters")
             made.append(DRAFTERS.make(f"{name}:{(options or '').replace(';', ',')}"))
         return tuple(made)
-
-    @property
-    def needs_tokens(self) -> bool:
-        """Whether any of them does, or the profile of one that is replayed would."""
-        return True
 
     @property
     def in_engine(self) -> bool:

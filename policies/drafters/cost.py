@@ -7,6 +7,7 @@ calibrated for the drafter): it depends on the machine, not on the drafter's sha
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -28,6 +29,11 @@ class DraftCost:
         """float64[4], as the decode loop takes it."""
         return np.array([self.once_s, self.step_s, self.most_steps, self.token_s])
 
+    @property
+    def free(self) -> bool:
+        """Whether drafting takes no time."""
+        return self.once_s == self.step_s == self.token_s == 0
+
 
 FREE = DraftCost()
 
@@ -37,3 +43,9 @@ def cost_of(drafter: object) -> DraftCost:
     cost = getattr(drafter, "cost", FREE)
     assert isinstance(cost, DraftCost)
     return cost
+
+
+def cost_notes(drafter: Any) -> tuple[str, ...]:
+    """What to know of results with a model whose cost nobody has given."""
+    free = f"drafting with {drafter.name} is taken to be free: measure what it takes"
+    return (free,) if cost_of(drafter).free else ()

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import csv
 import functools
-import hashlib
 from dataclasses import dataclass
-from pathlib import Path
 from typing import ClassVar
 
-from ..registry import ComponentError, option
+from ..measured import checked_digest, integer_in, number_in, read_rows
+from ..registry import option
 from . import suffix_options
 from .suffix_lookup import SuffixLookup
 from .suffix_rule import HISTORY, OWN, SuffixRule
@@ -49,11 +47,9 @@ class Das(SuffixLookup):
     def __post_init__(self) -> None:
         if not self.updates:
             return
-        found = _digest(self.updates)
-        if self.digest and self.digest != found:
-            raise ValueError(f"{self.updates} is another file than the one of {self.digest}")
-        object.__setattr__(self, "digest", found)
-        _read_updates(self.updates, found)
+        remedy = "name a CSV file with the columns rl_step and size"
+        object.__setattr__(self, "digest", checked_digest(self.updates, self.digest, remedy))
+        _read_updates(self.updates, self.digest)
 
     @property
     def history_steps(self) -> int | None:
@@ -77,33 +73,11 @@ class Das(SuffixLookup):
         )
 
 
-def _digest(path: str) -> str:
-    try:
-        return hashlib.blake2b(Path(path).read_bytes(), digest_size=6).hexdigest()
-    except OSError as error:
-        raise ComponentError(f"{path} cannot be read ({error.strerror})") from None
-
-
 @functools.lru_cache(maxsize=16)
 def _read_updates(path: str, digest: str) -> dict[int, float]:
     """Size of the policy update after each RL step. Raises ComponentError for another file."""
-    try:
-        with Path(path).open(newline="") as file:
-            reader = csv.DictReader(file)
-            rows, columns = list(reader), reader.fieldnames or ()
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise ComponentError(f"{path} cannot be read ({error})") from None
-    if not {"rl_step", "size"} <= {*columns}:
-        raise ComponentError(f"{path}, row 1: name the columns rl_step and size")
-    sizes = {}
-    for number, row in enumerate(rows, 2):
-        try:
-            step, size = int(row["rl_step"]), float(row["size"])
-        except (KeyError, TypeError, ValueError):
-            size = -1.0
-        if not 0 <= size < float("inf"):
-            raise ComponentError(
-                f"{path}, row {number}: give an integer rl_step and a size of 0 or more"
-            )
-        sizes[step] = size
-    return sizes
+    rows, _ = read_rows(path, ("rl_step", "size"))
+    return {
+        integer_in(row, "rl_step", where, 0): number_in(row, "size", where, 0)
+        for where, row in rows
+    }

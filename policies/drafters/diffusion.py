@@ -8,10 +8,11 @@ from typing import ClassVar, NoReturn
 import numpy as np
 
 from ...traces.rollouts import Lengths, Tokens
+from ..measured import checked_digest
 from ..profile import Profile
 from ..registry import ComponentError, option
-from .acceptance_table import checked_digest, read_table
-from .cost import FREE, DraftCost
+from .acceptance_table import REMEDY, read_table
+from .cost import DraftCost, cost_notes
 from .table_profile import chain_profile, padded
 
 
@@ -51,7 +52,7 @@ class Diffusion:
             return
         if self.rate:
             raise ValueError("give rate or table, not both")
-        object.__setattr__(self, "digest", checked_digest(self.table, self.digest))
+        object.__setattr__(self, "digest", checked_digest(self.table, self.digest, REMEDY))
         table = read_table(self.table, self.digest, self.batch)
         if len(table.staleness):
             raise ValueError(f"{self.table} has staleness: use the drafter learned for it")
@@ -97,8 +98,7 @@ class Diffusion:
     @property
     def notes(self) -> tuple[str, ...]:
         """What to know of results with it."""
-        free = f"drafting with {self.name} is taken to be free: measure what it takes"
-        return (free,) if self.cost == FREE else ()
+        return cost_notes(self)
 
     def prior(self) -> np.ndarray:
         """float64[256]: chance of a token so labelled, if those before it were accepted."""

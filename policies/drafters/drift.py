@@ -17,8 +17,7 @@ from itertools import product
 import numpy as np
 from scipy.optimize import least_squares
 
-from ..registry import ComponentError
-from .acceptance_table import number_in, read_rows
+from ..measured import number_in, read_rows
 
 NORMAL = 1.96  # of the normal distribution, 95 % within
 RATES = ("floor", "start", "top")
@@ -78,12 +77,9 @@ def read_outcomes(path: str) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.nda
     updates may be left out (0). Count one position, the first draft token for instance: how often
     it was drafted, and how often accepted. Raises ComponentError naming the file and the row.
     """
-    rows, columns = read_rows(path)
-    if not {"staleness", "drafted", "accepted"} <= columns:
-        raise ComponentError(f"{path}, row 1: name the columns staleness, drafted and accepted")
+    rows, columns = read_rows(path, ("staleness", "drafted", "accepted"))
     table = []
-    for number, row in enumerate(rows, 2):
-        where = f"{path}, row {number}"
+    for where, row in rows:
         drafted = number_in(row, "drafted", where, 1)
         updates = number_in(row, "updates", where, 0) if "updates" in columns else 0.0
         staleness = number_in(row, "staleness", where, 0)

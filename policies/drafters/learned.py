@@ -8,10 +8,11 @@ from typing import ClassVar, NoReturn
 import numpy as np
 
 from ...traces.rollouts import Lengths, Tokens
+from ..measured import checked_digest
 from ..profile import Profile
 from ..registry import ComponentError, option
-from .acceptance_table import PRESETS, AcceptanceTable, TreeTable, checked_digest, read_table
-from .cost import FREE, DraftCost
+from .acceptance_table import PRESETS, REMEDY, AcceptanceTable, TreeTable, read_table
+from .cost import DraftCost, cost_notes
 from .drift import Drift, age_of
 from .table_profile import (
     chain_profile,
@@ -87,7 +88,7 @@ class Learned:
             if self.digest or self.batch:
                 raise ValueError(f"the table {self.table} is no file: leave out digest and batch")
         else:
-            object.__setattr__(self, "digest", checked_digest(self.table, self.digest))
+            object.__setattr__(self, "digest", checked_digest(self.table, self.digest, REMEDY))
         if self.floor and not self.half_life:
             raise ValueError("floor tells where drift ends: give half_life too")
         if self.recover and self.start == 1:
@@ -174,8 +175,7 @@ class Learned:
     @property
     def notes(self) -> tuple[str, ...]:
         """What to know of results with it."""
-        free = f"drafting with {self.name} is taken to be free: measure what it takes"
-        return (free,) if self.cost == FREE else ()
+        return cost_notes(self)
 
     def prior(self) -> np.ndarray:
         """float64[256]: chance of a token so labelled (of a chain: if those before it were

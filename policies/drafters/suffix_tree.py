@@ -1,5 +1,6 @@
-"""A suffix tree over many growing texts, limited in depth, that counts: appended to and drafted from
-(whole texts at once, and out of it again: suffix_insert.py).
+"""A suffix tree over many growing texts, limited in depth, that counts.
+
+Texts grow token by token here; suffix_insert.py puts whole ones into the tree, and takes them out.
 
 A node stands for the strings along the edge that leads to it: all of them occurred `COUNT` times
 (times the weight of the text that each occurrence is in), and the edge's label is `LEN` tokens of

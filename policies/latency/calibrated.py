@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import hashlib
 import json
 import math
 from collections.abc import Mapping
@@ -15,6 +14,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from ..drafters.none import NoDrafter
+from ..measured import checked_digest
 from ..registry import ComponentError, brief, option
 from . import ARGUMENTS
 from .linear import Linear
@@ -63,13 +63,10 @@ class Calibrated:
     digest: str = option("", "of the file; another content is refused")
 
     def __post_init__(self) -> None:
-        if "," in self.file:
-            raise ValueError(f"a calibration's path may not contain a comma: {self.file}")
         if not self.file:
             return  # listed, not used
-        found = _digest(self.file)
-        if self.digest and self.digest != found:
-            raise ValueError(f"{self.file} is another calibration than the one of {self.digest}")
+        remedy = "write it with `longtail calibrate`"
+        found = checked_digest(self.file, self.digest, remedy, reserved=",")
         object.__setattr__(self, "digest", found)
         _read(self.file, found)
 
@@ -163,15 +160,6 @@ def _draft_cost(costs: Mapping[str, Mapping[str, float]], drafter: Any) -> tuple
     used = alike or others
     mean = {key: float(np.mean([cost[key] for cost in used.values()])) for key in DRAFT}
     return mean, f"what drafting with {name} costs was not measured: as with {', '.join(used)}"
-
-
-def _digest(path: str) -> str:
-    try:
-        return hashlib.blake2b(Path(path).read_bytes(), digest_size=6).hexdigest()
-    except OSError as error:
-        raise ComponentError(
-            f"{path} cannot be read ({error.strerror}); write it with `longtail calibrate`"
-        ) from None
 
 
 def _sound(value: Any) -> bool:

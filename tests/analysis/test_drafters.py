@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Hashable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,7 +14,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from longtail.analysis.acceptance import NOTHING, Decoded, decode_after, decode_beside, large_groups
-from longtail.analysis.drafters import Row, advise, candidates, compare_drafters, costs
+from longtail.analysis.drafters import (
+    Row,
+    advise,
+    candidates,
+    compare_drafters,
+    costs,
+    makespan,
+)
 from longtail.analysis.reliability import BINS, Reliability
 from longtail.analysis.staleness import (
     Pair,
@@ -24,6 +33,8 @@ from longtail.analysis.staleness import (
     versions_per_step,
 )
 from longtail.policies.components import DRAFTERS
+from longtail.policies.drafters.live import Ints
+from longtail.policies.drafters.suffix_live import LiveSuffix
 from longtail.policies.registry import ComponentError
 from longtail.sim.limits import Limits
 from longtail.sim.simulate import Setup, simulate
@@ -182,6 +193,30 @@ def test_rows_are_what_the_simulator_says(load: Workload) -> None:
             if k == made.k:
                 assert made.makespan_s == pytest.approx(seconds)
         assert made.draft_us is not None and made.draft_us > 0 and made.extend_us >= 0
+
+
+def test_a_makespan_does_not_depend_on_the_ones_before(load: Workload) -> None:
+    setup = Setup.of(drafter="best_of:of=ngram(k=8;min=1)|suffix(scope=problem)")
+    parts = {step: load.profile(setup.drafter) for step in (1, 3)}
+    alone = makespan(load, setup, {3: parts[3]})
+    makespan(load, setup, {1: parts[1]})
+    assert makespan(load, setup, {3: parts[3]}) == alone
+
+
+def test_what_a_drafter_knows_when_it_is_timed(load: Workload, monkeypatch: Any) -> None:
+    """All rollouts of the RL steps before that it looks at, rewards included."""
+    told: list[tuple[int, float]] = []
+    learn = LiveSuffix.learn
+
+    def heard(self: LiveSuffix, prompt_id: Hashable, output: Ints, reward: float) -> None:
+        told.append((len(output), reward))
+        learn(self, prompt_id, output, reward)
+
+    monkeypatch.setattr(LiveSuffix, "learn", heard)
+    costs(load, DRAFTERS.make("histospec:window=2"), 3)
+    rows = slice(load.rows(1).start, load.rows(2).stop)
+    wanted = zip(load.lengths.output_len[rows], load.lengths.reward[rows], strict=True)
+    assert repr(told) == repr([(int(n), float(reward)) for n, reward in wanted])
 
 
 def test_acceptance_is_that_of_the_walks(load: Workload) -> None:

@@ -8,6 +8,7 @@ from collections import Counter
 from dataclasses import dataclass
 
 import numpy as np
+from hypothesis import strategies as st
 
 from longtail.policies.batch import NO_CAP
 from longtail.sim.workload import Workload
@@ -102,3 +103,14 @@ def random_rollouts(
         for rollout in rollouts[-len(keys) :]:
             written[rollout.prompt_id] += rollout.output
     return rollouts
+
+
+traces = st.builds(
+    random_rollouts,
+    seed=st.integers(0, 1 << 30),
+    rl_steps=st.integers(1, 3),
+    prompts=st.integers(1, 3),
+    samples=st.integers(1, 4),
+    longest=st.integers(1, 40),
+    alphabet=st.integers(2, 4),
+)

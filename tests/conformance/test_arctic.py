@@ -25,6 +25,7 @@ from small_workloads import Rollout, repetitive_text, workload_of
 from tokenizers import Tokenizer
 
 from longtail.policies.drafters.suffix import Suffix
+from longtail.policies.drafts import Drafts
 
 decoding = pytest.importorskip(
     "arctic_inference.suffix_decoding", reason="arctic-inference is not installed"
@@ -142,8 +143,12 @@ def outcome(draft: list[int], left: list[int]) -> tuple[int, int]:
     return len(draft), same.index(False)
 
 
-def compare(drafter: Suffix, past: Texts, rollouts: list[Rollout], tally: Tally) -> None:
-    """One problem: `rollouts` of RL step 1, each alone, with `past` as history."""
+def replayed(
+    drafter: Suffix, past: Texts, rollouts: list[Rollout]
+) -> Iterator[tuple[int, int, list[int], Drafts, Any]]:
+    """One problem, `rollouts` of RL step 1, each alone, with `past` as history: at every position
+    g of rollout i its text so far, our draft, and arctic's answer.
+    """
     theirs = decoding.SuffixDecodingCache(max_tree_depth=drafter.depth)
     ours = drafter.live()
     ours.start_step(0)
@@ -156,9 +161,6 @@ def compare(drafter: Suffix, past: Texts, rollouts: list[Rollout], tally: Tally)
         ours.extend([-1 - i], [tokens(output)])
         ours.finish(-1 - i)
     ours.start_step(1)
-    history = Counter(past)
-    load = workload_of([*(Rollout(0, 0, prompt, output) for output in past), *rollouts])
-    profile = load.profile(drafter).part(len(past), len(past) + len(rollouts))
     for i, rollout in enumerate(rollouts):
         theirs.start_request(i, tokens(rollout.prompt))
         theirs.evict_cached_response(i)  # what it writes enters its own tree only
@@ -168,25 +170,33 @@ def compare(drafter: Suffix, past: Texts, rollouts: list[Rollout], tally: Tally)
             text.append(rollout.output[g - 1])
             theirs.add_active_response(i, tokens(text[-1:]))
             ours.extend([i], [tokens(text[-1:])])
-            expected = theirs.speculate(
+            answer = theirs.speculate(
                 i,
                 tokens(text[-drafter.depth :]),
                 max_spec_tokens=drafter.max,
                 max_spec_factor=drafter.factor,
                 min_token_prob=drafter.min_prob,
-            ).token_ids
-            draft = ours.draft([i])[0].tolist()
-            assert profile.drafted[profile.offsets[i] + g] == len(draft)
-            tally.positions += 1
-            if draft != expected:
-                tally.differences += 1
-                left = rollout.output[g:]
-                tally.felt += outcome(draft, left) != outcome(expected, left)
-                own = Rule(text, Counter([text]), drafter)
-                problem = Rule(rollout.output[:g], history, drafter)
-                assert explained([draft, expected], own, problem), (i, g, draft, expected)
+                use_tree_spec=drafter.trees,
+            )
+            yield i, g, text, ours.draft([i]), answer
         theirs.stop_request(i)
         ours.finish(i)
+
+
+def compare(drafter: Suffix, past: Texts, rollouts: list[Rollout], tally: Tally) -> None:
+    """Equal drafts, but for ties; and as long as the profile's."""
+    history, prompt = Counter(past), rollouts[0].prompt
+    load = workload_of([*(Rollout(0, 0, prompt, output) for output in past), *rollouts])
+    profile = load.profile(drafter).part(len(past), len(past) + len(rollouts))
+    for i, g, text, drafts, answer in replayed(drafter, past, rollouts):
+        draft, expected, output = drafts[0].tolist(), answer.token_ids, rollouts[i].output
+        assert profile.drafted[profile.offsets[i] + g] == len(draft)
+        tally.positions += 1
+        if draft != expected:
+            tally.differences += 1
+            tally.felt += outcome(draft, output[g:]) != outcome(expected, output[g:])
+            own, problem = Rule(text, Counter([text]), drafter), Rule(output[:g], history, drafter)
+            assert explained([draft, expected], own, problem), (i, g, draft, expected)
 
 
 def recorded(problems: int) -> Iterator[tuple[list[int], Texts, Texts]]:
@@ -281,43 +291,15 @@ def reach(paths: list[tuple[int, ...]], left: list[int]) -> int:
 
 def compare_trees(drafter: Suffix, past: Texts, rollouts: list[Rollout], tally: Counter_) -> None:
     """As compare(), for drafts that branch without limit: the same paths but for ties."""
-    theirs = decoding.SuffixDecodingCache(max_tree_depth=drafter.depth)
-    ours = drafter.live()
-    prompt = rollouts[0].prompt
-    for i, output in enumerate(past):
-        theirs.start_request(-1 - i, tokens(prompt))
-        theirs.add_active_response(-1 - i, tokens(output))
-        theirs.stop_request(-1 - i)
-        ours.learn(0, output)
-    ours.start_step(1)
-    for i, rollout in enumerate(rollouts):
-        theirs.start_request(i, tokens(rollout.prompt))
-        theirs.evict_cached_response(i)
-        ours.begin(i, 0, tokens(rollout.prompt))
-        text = rollout.prompt.copy()
-        for g in range(1, len(rollout.output)):
-            text.append(rollout.output[g - 1])
-            theirs.add_active_response(i, tokens(text[-1:]))
-            ours.extend([i], [tokens(text[-1:])])
-            answer = theirs.speculate(
-                i,
-                tokens(text[-drafter.depth :]),
-                max_spec_tokens=drafter.max,
-                max_spec_factor=drafter.factor,
-                min_token_prob=drafter.min_prob,
-                use_tree_spec=True,
-            )
-            drafts = ours.draft([i])
-            mine = paths_of(drafts[0].tolist(), drafts.parents[0, : drafts.sizes[0]].tolist())
-            other = paths_of(answer.token_ids, answer.parents)
-            tally["positions"] += 1
-            tally["same"] += sorted(mine) == sorted(other)
-            tally["ours"] += reach(mine, rollout.output[g:])
-            tally["theirs"] += reach(other, rollout.output[g:])
-            tally["nodes"] += len(mine)
-            tally["their nodes"] += len(other)
-        theirs.stop_request(i)
-        ours.finish(i)
+    for i, g, _, drafts, answer in replayed(drafter, past, rollouts):
+        mine = paths_of(drafts[0].tolist(), drafts.parents[0, : drafts.sizes[0]].tolist())
+        other = paths_of(answer.token_ids, answer.parents)
+        tally["positions"] += 1
+        tally["same"] += sorted(mine) == sorted(other)
+        tally["ours"] += reach(mine, rollouts[i].output[g:])
+        tally["theirs"] += reach(other, rollouts[i].output[g:])
+        tally["nodes"] += len(mine)
+        tally["their nodes"] += len(other)
 
 
 def test_trees_of_random_texts() -> None:

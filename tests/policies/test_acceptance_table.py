@@ -14,19 +14,19 @@ from longtail.policies.drafters.acceptance_table import (
     NEMO_EAGLE3,
     TLT,
     AcceptanceTable,
-    digest_of,
     geometric_rate,
     rates_of_lengths,
     read_table,
 )
 from longtail.policies.drafters.table_profile import tree_chances, tree_prior
+from longtail.policies.measured import digest_of
 from longtail.policies.registry import ComponentError, spec_of
 
 
 def table(folder: Path, text: str, batch: int = 0) -> AcceptanceTable:
     path = folder / "table.csv"
     path.write_text(text)
-    return read_table(str(path), digest_of(str(path)), batch)
+    return read_table(str(path), digest_of(str(path), ""), batch)
 
 
 def test_rates(tmp_path: Path) -> None:
@@ -64,6 +64,8 @@ def test_the_nearest_batch(tmp_path: Path) -> None:
         ("position,share\n1,0.5\n", r"table.csv, row 1: name the columns"),
         ("position,drafted\n1,5\n", r"row 1: name the columns"),
         ("position,rate\n", r"no rows"),
+        ("position,rate\n1,0.5\n\n2,1.5\n", r"row 4: rate"),
+        ("drafted,accepted\n5,4\n", r"position and rate; or position, drafted and accepted$"),
         ("position,rate\n1,0.5\n2,1.5\n", r"table.csv, row 3: rate is '1.5'; give"),
         ("position,rate\n1,nan\n", r"row 2: rate"),
         ("position,rate\n1\n", r"row 2: rate is 'None'"),
@@ -86,8 +88,18 @@ def test_no_table(tmp_path: Path, text: str, match: str) -> None:
 
 
 def test_no_file(tmp_path: Path) -> None:
-    with pytest.raises(ComponentError, match=r"nowhere.csv cannot be read"):
-        digest_of(str(tmp_path / "nowhere.csv"))
+    with pytest.raises(ComponentError, match=r"nowhere.csv cannot be read .*; name a CSV file"):
+        DRAFTERS.make(f"learned:table={tmp_path / 'nowhere.csv'}")
+
+
+@pytest.mark.parametrize("character", list(",;|()"))
+@pytest.mark.parametrize("option", ["learned.table", "diffusion.table", "das.updates"])
+def test_a_path_that_no_specification_can_name(tmp_path: Path, character: str, option: str) -> None:
+    path = tmp_path / f"a{character}b.csv"
+    path.write_text("position,rate,rl_step,size\n1,0.5,1,1\n")
+    name, _, key = option.partition(".")
+    with pytest.raises(ComponentError, match=rf"b\.csv has '\{character}' in its path"):
+        DRAFTERS.make({"name": name, key: str(path), **({"k": 1} if key == "table" else {})})
 
 
 @given(st.floats(0.0, 0.999), st.integers(1, 128))

@@ -54,15 +54,18 @@ def test_what_is_recent_counts_more() -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["rl_step,size\none,1\n", "rl_step,size\n1,-1\n", "rl_step,size\n1,nan\n"],
-)
+    [
+        "rl_step,size\none,1\n", "rl_step,size\n1.5,1\n", "rl_step,size\n1,-1\n",
+        "rl_step,size\n1,nan\n", "rl_step,size\n1,inf\n", "rl_step,size\n1\n",
+    ],
+)  # fmt: skip
 def test_updates_that_are_none(tmp_path: Path, text: str) -> None:
-    with pytest.raises(ComponentError, match="row 2"):
+    with pytest.raises(ComponentError, match=r"updates.csv, row 2: .*; give a"):
         DRAFTERS.make(updates(tmp_path, text))
 
 
 def test_no_updates_file(tmp_path: Path) -> None:
-    with pytest.raises(ComponentError, match="cannot be read"):
+    with pytest.raises(ComponentError, match=r"nowhere.csv cannot be read .*; name a CSV file"):
         DRAFTERS.make(f"das:updates={tmp_path / 'nowhere.csv'}")
 
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from longtail.policies.latency.presets import make_latency, name_latency
+from longtail.policies.registry import ComponentError
 
 FIGURE = Path(__file__).parents[2].parent / "shared/reference/figures/das_fig8_forward_latency.csv"
 
@@ -25,6 +26,13 @@ def test_piecewise_by_hand() -> None:
     expected = {1: 1, 10: 1, 15: 1.5, 20: 2, 30: 4, 40: 6, 70: 6 + 30 * 5 / 30}
     for tokens, wanted in expected.items():
         assert seconds(spec, tokens) == pytest.approx(wanted), tokens
+
+
+def test_a_calibration_that_no_specification_can_name(tmp_path: Path) -> None:
+    path = tmp_path / "a,b.json"
+    path.write_text("{}")
+    with pytest.raises(ComponentError, match=r"a,b.json has ',' in its path"):
+        make_latency(str(path))
 
 
 def test_a_forward_is_padded_to_the_next_capture_size() -> None:

@@ -172,6 +172,20 @@ def test_only_the_rollout_itself_counts(
     assert (whole.offsets == part.offsets).all()
 
 
+@pytest.mark.parametrize(
+    ("spec", "given"),
+    [
+        ("learned", "step=0.001"),
+        ("learned:table=nemo-eagle3", "token=1e-5"),
+        ("diffusion:rate=0.5", "once=0.01"),
+    ],
+)
+def test_a_cost_that_nobody_gave_is_said(spec: str, given: str) -> None:
+    (note,) = DRAFTERS.make(spec).notes
+    assert note.startswith(f"drafting with {spec.partition(':')[0]} is taken to be free")
+    assert not DRAFTERS.make(f"{spec}{',' if ':' in spec else ':'}{given}").notes
+
+
 def test_a_shorter_chain_and_a_longer_one() -> None:
     """The same draws: what k cuts, a budget cuts alike."""
     profiles = {k: DRAFTERS.make(f"learned:table=nemo-eagle3,k={k}").profile(LONG) for k in (2, 7)}

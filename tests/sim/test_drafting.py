@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from small_workloads import random_rollouts, workload_of
+from small_workloads import random_rollouts, traces, workload_of
 
 from longtail.policies.components import DRAFTERS
 from longtail.policies.drafters.das import Das
@@ -20,7 +20,7 @@ from longtail.policies.drafters.lockstep import profile_lockstep
 from longtail.policies.drafters.ngram import Ngram
 from longtail.policies.drafters.suffix import Suffix
 from longtail.sim.limits import Limits
-from longtail.sim.simulate import Setup, simulate_bounds, simulate_steps
+from longtail.sim.simulate import Setup, run_step, simulate_bounds, simulate_steps
 
 
 @dataclass(frozen=True)
@@ -52,15 +52,6 @@ PAIRS = [
     (Das(half_life=1.0, window=2), TimedDas(half_life=1.0, window=2)),
     (Ngram(k=4, min=1), TimedNgram(k=4, min=1)),
 ]
-traces = st.builds(
-    random_rollouts,
-    seed=st.integers(0, 1 << 30),
-    rl_steps=st.integers(1, 3),
-    prompts=st.integers(1, 3),
-    samples=st.integers(1, 4),
-    longest=st.integers(1, 40),
-    alphabet=st.integers(2, 4),
-)
 limits = st.builds(
     Limits,
     max_num_seqs=st.none() | st.integers(1, 4),
@@ -108,7 +99,7 @@ def test_lockstep_is_the_profile(drafter, rollouts) -> None:  # type: ignore
 @settings(max_examples=25, deadline=None)
 @given(rollouts=traces, limits=limits, every=st.integers(1, 5), delay=st.integers(0, 3))
 def test_siblings_in_the_loop(rollouts, limits, every, delay) -> None:  # type: ignore
-    """Conserved, bounded, and without a budget's drafts no other than by lockstep."""
+    """Conserved, and bounded."""
     load = workload_of(rollouts)
     drafter = DRAFTERS.make(f"grouped:every={every},delay={delay},depth=6,max=5")
     setup = replace(Setup.of(limits=limits), drafter=drafter)
@@ -116,6 +107,29 @@ def test_siblings_in_the_loop(rollouts, limits, every, delay) -> None:  # type: 
     assert sum(s.output_tokens for s in steps) == load.lengths.output_len.sum()
     bounds = simulate_bounds(load, setup)
     assert all(bounds.clairvoyant_s[s.rl_step] > 0 for s in steps)
+
+
+@settings(max_examples=25, deadline=None)
+@given(rollouts=traces, every=st.integers(1, 5), delay=st.integers(0, 3))
+def test_siblings_of_a_budget_of_nothing(rollouts, every, delay) -> None:  # type: ignore
+    """Everybody begins at once and grows by a token per forward, which is what lockstep is."""
+    load = workload_of(rollouts)
+    assert load.tokens is not None
+    drafter = DRAFTERS.make(f"grouped:every={every},delay={delay},depth=6,max=5")
+    setup = replace(Setup.of(budget="fixed:k=0"), drafter=drafter)
+    known = profile_lockstep(drafter, load.lengths, load.tokens)
+    for step in load.rl_steps:
+        made = []
+
+        def drafts(replica, which, step=step, made=made):  # type: ignore
+            made.append(load.drafts(drafter, step)(replica, which))
+            return made[-1]
+
+        run_step(load.requests(step), drafts, setup, step, drafter.longest_draft)
+        (drafting,), rows = made, load.rows(step)
+        part = known.part(rows.start, rows.stop)
+        assert np.array_equal(drafting.profile.drafted, part.drafted)
+        assert np.array_equal(drafting.profile.matched, part.matched)
 
 
 def test_siblings_shorten_what_comes_later() -> None:

@@ -1,4 +1,4 @@
-"""What must hold of every simulation: closed forms, conservation, bounds, and who knows what."""
+"""What must hold of every simulation: closed forms, conservation, and who knows what."""
 
 from __future__ import annotations
 
@@ -6,18 +6,17 @@ import math
 import random
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 from click.testing import CliRunner
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from small_workloads import Rollout, random_rollouts, workload_of
+from small_setups import BASE, LINEAR, TOKEN, budgets, closed_form, drafters
+from small_workloads import Rollout, random_rollouts, traces, workload_of
 
 from longtail.policies.batch import Batch
 from longtail.policies.budgets.das import Das
-from longtail.policies.profile import Profile
 from longtail.policies.view import StepView
 from longtail.sim.limits import Limits
 from longtail.sim.replica import Replica
@@ -27,8 +26,6 @@ from longtail.sim.workload import Workload
 from longtail.traces import open_trace
 from longtail.traces.commands import trace
 
-BASE, TOKEN = 1e-2, 3e-5
-LINEAR = f"linear:base={BASE},token={TOKEN}"
 FULL = "linear:base=1e-2,token=3e-5,kv_token=1e-7,request=2e-4,draft=5e-6"
 PIECEWISE = (
     "piecewise:tokens=1/4/16/64,time=1e-2/1.1e-2/1.5e-2/4e-2,capture=1/2/4/8/16,kv_token=1e-7"
@@ -41,27 +38,7 @@ TEXTS = (
     "xling_r1distill_qwen1p5b_checkpoints",
 )
 
-drafters = st.sampled_from(
-    [
-        "ngram:k=4,min=1,max=3",
-        "suffix:scope=both,depth=8,max=5",
-        "suffix:scope=problem,depth=6,factor=2,max=8",
-        "suffix:scope=own,depth=8,min_prob=0.4",
-    ]
-)
-budgets = st.sampled_from(
-    ["unlimited", "fixed:k=1", "fixed:k=3", "das:cold=1.7", "das:form=printed,cold=0.4"]
-)
 latencies = st.sampled_from([LINEAR, FULL, PIECEWISE])
-traces = st.builds(
-    random_rollouts,
-    seed=st.integers(0, 1 << 30),
-    rl_steps=st.integers(1, 3),
-    prompts=st.integers(1, 3),
-    samples=st.integers(1, 4),
-    longest=st.integers(1, 40),
-    alphabet=st.integers(2, 4),
-)
 
 
 def tight(rollouts: list[Rollout], seed: int) -> Limits:
@@ -88,17 +65,6 @@ def same(one: Result, other: Result) -> None:
 
 
 # Closed forms
-
-
-def closed_form(load: Workload, base_s: float, token_s: float) -> dict[int, float]:
-    """Makespan without drafts and limits, by RL step."""
-    result = {}
-    for step in load.rl_steps:
-        lengths = load.lengths.select(load.rows(step))
-        outputs = lengths.output_len.astype(np.int64)
-        tokens = int(lengths.prompt_len.sum(dtype=np.int64)) + int((outputs - 1).sum())
-        result[step] = base_s * int(outputs.max()) + token_s * tokens
-    return result
 
 
 def one_by_one(load: Workload, base_s: float, token_s: float) -> dict[int, float]:
@@ -349,83 +315,6 @@ def test_the_future_changes_nothing(
         assert (a.state.budget == b.state.budget).all()
         alike = a.batch.generated[here] == b.batch.generated[here]
         alike &= a.state.n[RUNNING] == b.state.n[RUNNING]  # or one of them has just finished
-
-
-# Bounds
-
-
-def fewest_forwards(profile: Profile) -> list[int]:
-    """Each rollout alone, with the best cut of every draft, by dynamic programming."""
-    fewest = []
-    for first, after in zip(profile.offsets, profile.offsets[1:], strict=False):
-        matched = profile.matched[first:after].tolist()
-        length = len(matched)
-        best = [0] * (length + 1)
-        for g in range(length - 1, 0, -1):
-            best[g] = 1 + min(best[min(g + j + 1, length)] for j in range(matched[g] + 1))
-        fewest.append(1 + (best[1] if length > 1 else 0))
-    return fewest
-
-
-@settings(max_examples=150, deadline=None)
-@given(rollouts=traces, drafter=drafters, budget=budgets)
-def test_nobody_beats_the_best_cuts(rollouts: list[Rollout], drafter: str, budget: str) -> None:
-    """The true bound of a drafter without limits: forwards, and tokens that all are needed."""
-    load, setup = workload_of(rollouts), Setup.of(drafter=drafter, budget=budget, latency=LINEAR)
-    profile = load.profile(setup.drafter)
-    floor = closed_form(load, 0.0, TOKEN)
-    result = simulate(load, setup)
-    for step in result.steps:
-        rows = load.rows(step.rl_step)
-        fewest = fewest_forwards(profile.part(rows.start, rows.stop))
-        assert (step.request_forwards >= fewest).all()
-        bound = BASE * max(fewest) + floor[step.rl_step]
-        assert step.makespan_s >= bound * (1 - 1e-9)
-        assert result.bounds.clairvoyant_s[step.rl_step] == pytest.approx(bound, rel=1e-9)
-
-
-@settings(max_examples=150, deadline=None)
-@given(rollouts=traces, drafter=drafters, budget=budgets)
-def test_makespan_is_above_clairvoyant_is_above_perfect(
-    rollouts: list[Rollout], drafter: str, budget: str
-) -> None:
-    result = simulate(
-        workload_of(rollouts), Setup.of(drafter=drafter, budget=budget, latency=LINEAR)
-    )
-    for step in result.steps:
-        clairvoyant_s = result.bounds.clairvoyant_s[step.rl_step]
-        assert step.makespan_s >= clairvoyant_s * (1 - 1e-12)
-        assert clairvoyant_s >= result.bounds.perfect_s[step.rl_step] * (1 - 1e-12)
-
-
-def bounded(rollouts: list[Rollout], **setup: Any) -> None:
-    result = simulate(workload_of(rollouts), Setup.of(**setup))
-    assert result.makespan_s >= result.clairvoyant_s - 1e-12
-    assert result.clairvoyant_s >= result.perfect_s - 1e-12
-
-
-def test_clairvoyant_wastes_no_token_on_the_end() -> None:
-    """Where the bonus token is the end token, a draft for it is paid for and gains nothing."""
-    bounded([Rollout(0, 0, [0], [0, 0])], drafter="ngram:k=1,min=1", budget="fixed:k=0",
-            latency=LINEAR)  # fmt: skip
-
-
-def test_clairvoyant_is_no_better_than_perfect() -> None:
-    bounded([Rollout(0, 0, [0, 1, 2, 3], [0, 1, 2, 3, 4])], drafter="ngram:k=4,min=1",
-            latency=LINEAR)  # fmt: skip
-
-
-def test_clairvoyant_is_not_beaten_by_a_shorter_draft() -> None:
-    """Accepting less may lead to a place where more is drafted."""
-    bounded(BEATEN, drafter="ngram:k=4,min=1,max=3", budget="fixed:k=2", latency=LINEAR)
-
-
-BEATEN = [Rollout(0, 0, [0, 0], [0, 0, 2, 0, 0, 0, 0, 0, 2, 2])]  # 5 forwards, not 6
-
-
-def test_clairvoyant_with_costly_drafts() -> None:
-    bounded([Rollout(0, 0, [0] * 5, [0] * 5)], drafter="ngram:k=4,min=1", budget="fixed:k=0",
-            latency="linear:base=1e-3,draft=1e-2")  # fmt: skip
 
 
 # Plans
