@@ -33,9 +33,13 @@ class Finished(NamedTuple):
 class History:
     """Rollouts in, `PastStep`s out; prompts are numbered by first appearance."""
 
-    def __init__(self, drafter: Any, looks_back: int | None = None) -> None:
-        """looks_back: how many RL steps the budget may look back on; None is all."""
-        self._drafter, self._looks_back = drafter, looks_back
+    def __init__(
+        self, drafter: Any, looks_back: int | None = None, *, labels: bool = False
+    ) -> None:
+        """looks_back: how many RL steps the budget may look back on; None is all. labels: whether
+        the budget sees drafts.
+        """
+        self._drafter, self._looks_back, self._labels = drafter, looks_back, labels
         self._numbers: dict[Hashable, int] = {}
         self._open: list[Finished] = []  # of steps that have no PastStep yet
         self._kept: list[Finished] = []  # older ones, which coming profiles depend on
@@ -94,7 +98,8 @@ class History:
             prompt_offsets=offsets_of(lengths.prompt_len),
             prompt_of=np.arange(len(rollouts), dtype=np.int32),
         )
-        profile = self._drafter.profile(lengths, tokens, threads=os.cpu_count() or 1)
+        threads = os.cpu_count() or 1
+        profile = self._drafter.profile(lengths, tokens, threads, self._labels)
         mine = profile.part(before, len(rollouts))
         # Copies: a view would keep the profile of all that came before, step after step.
         mine = Profile(

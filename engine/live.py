@@ -23,20 +23,25 @@ from ..policies.batch import (
     NO_CAP,
     PREFILLING,
     WAITING,
+    Batch,
     Plan,
-    empty_batch,
+    read_only,
 )
+from ..policies.components import sees_drafts
+from ..policies.drafters.cost import cost_of
 from ..policies.drafters.live import UNKNOWN
 from ..policies.latency import bound
 from ..policies.view import StepView
 from ..traces.rollouts import Rollouts
 from ..traces.store import Trace
 from .history import History
+from .seats import Numbers, Seats
 from .settings import LiveSettings
 
 logger = logging.getLogger(__name__)
 
 NO_OVERRIDE = -1
+NO_LABELS = np.zeros(0, np.uint8)
 LAST_STEP = 2**31 - 1  # traces and step logs keep RL steps as int32
 
 
@@ -64,15 +69,18 @@ class LivePolicy:
         self.settings, self._vocab_size, self._warn = settings, vocab_size, warn
         self.k = settings.k
         self._told = bound(settings.latency, settings.drafter)
+        self._params = np.ascontiguousarray(self._told.params, np.float64)
+        self._sees = sees_drafts(settings.budget)
         self.rl_step = 0
         self.faults: Counter[str] = Counter()
         self._drafter = settings.drafter.live()
         looks_back = settings.budget.past_steps if self.k else 0
-        self._history = None if looks_back == 0 else History(settings.drafter, looks_back)
+        self._history = (
+            None if looks_back == 0 else History(settings.drafter, looks_back, labels=self._sees)
+        )
         self._requests: dict[Hashable, Request] = {}
         self._arrived = 0
-        self._free: list[int] = []
-        self._batch = empty_batch(np.zeros(0), np.zeros(0))
+        self._seats = Seats()
         self._budget = np.zeros(0, np.int32)
         self._override = np.zeros(0, np.int32)
         self._plan: Plan | None = None
@@ -131,6 +139,7 @@ class LivePolicy:
             self._guard("history", self._history.close, rl_step)
         self._plan, self._planned = None, 0
         self._unplanned = list(self._requests.values())
+        self._seats.forget()
 
     def arrive(
         self,
@@ -150,17 +159,13 @@ class LivePolicy:
         if prompt_id is None:
             digest = _digest(tokens)
             prompt_id = self._known.get(digest, digest)
-        if not self._free:
+        if self._seats.full:
             self._grow()
-        seat = self._free.pop()
+        seat = self._seats.take(prompt_id, len(tokens), cap)
         request = Request(self._arrived, seat, prompt_id, tokens)
         self._arrived += 1
         request.reward = reward
         self._requests[request_id] = request
-        batch = self._batch
-        batch.prompt_len[seat], batch.cap[seat] = len(tokens), min(max(cap, 0), int(NO_CAP))
-        for counter in (batch.generated, batch.forwards, batch.drafted, batch.accepted):
-            counter[seat] = 0
         self._override[seat] = NO_OVERRIDE if budget is None else min(max(budget, 0), self.k)
         self._unplanned.append(request)
         return request
@@ -180,17 +185,30 @@ class LivePolicy:
         if not decoding or self._plan is None:
             return drafts
         requests = [self._requests[request_id] for request_id in decoding]
-        batch, n = self._batch, len(requests)
+        batch, n = self._seats.batch, len(requests)
         seats = np.fromiter((r.seat for r in requests), np.int32, n)
         batch.slots[:n] = seats
         counts = batch.counts
         counts[DECODING], counts[WAITING] = n, waiting
         counts[PREFILLING], counts[KV_TOKENS] = prefilling, kv_tokens
-        if not self._guard("rule", self.settings.budget.rule, batch, self._plan, self._budget):
+        room = np.minimum(batch.cap[seats] - batch.generated[seats] - 1, self.k).clip(0)
+        if self._sees:
+            made = self._drafts(decoding, requests, room)
+            batch = self._offer(seats, made, room)
+        rule = self.settings.budget.rule
+        told = (self._told.seconds, self._params)
+        if not self._guard("rule", rule, batch, self._plan, *told, self._budget):
             return drafts
         granted = np.where(self._override[seats] < 0, self._budget[seats], self._override[seats])
-        room = np.minimum(batch.cap[seats] - batch.generated[seats] - 1, self.k)
-        limit = np.minimum(granted, room).tolist()
+        limit = np.minimum(granted, room).clip(0)
+        if not self._sees:
+            made = self._drafts(decoding, requests, limit)
+        return [draft[:most] for (draft, _), most in zip(made, limit.tolist(), strict=True)]
+
+    def _drafts(
+        self, decoding: Sequence[Hashable], requests: list[Request], limit: np.ndarray
+    ) -> list[tuple[list[int], np.ndarray]]:
+        """Each request's draft with its labels, where `limit` leaves room for any."""
         # A drafter that judges its own drafts is asked as in the simulator: for everybody.
         asks_all = getattr(self.settings.drafter, "judges", False)
         wanted = [
@@ -198,10 +216,27 @@ class LivePolicy:
             for j, r in enumerate(requests)
             if (limit[j] > 0 or asks_all) and r.begun and not r.lost
         ]
+        drafts: list[tuple[list[int], np.ndarray]] = [([], NO_LABELS)] * len(requests)
         made = self._draft([decoding[j] for j in wanted], [requests[j] for j in wanted])
         for j, draft in zip(wanted, made, strict=True):
-            drafts[j] = draft[: limit[j]]
+            drafts[j] = draft
         return drafts
+
+    def _offer(
+        self, seats: np.ndarray, made: list[tuple[list[int], np.ndarray]], room: np.ndarray
+    ) -> Batch:
+        """Show the rule the drafts at hand."""
+        labels = np.zeros((len(made), self.k), np.uint8)
+        for row, (_, known) in zip(labels, made, strict=True):
+            row[: len(known)] = known[: self.k]
+        batch = self._seats.batch
+        batch.offered[seats] = np.minimum([len(draft) for draft, _ in made], room)
+        batch.labels_at[seats] = np.arange(len(made)) * self.k
+        return batch._replace(labels=read_only(labels.ravel()))
+
+    def ran(self, *last: int) -> None:
+        """What the last forward was, as `Batch.last` has it."""
+        self._seats.batch.last[:] = last
 
     def gained(
         self,
@@ -212,7 +247,7 @@ class LivePolicy:
     ) -> None:
         """What the last forward gave: per request its new tokens, and its verified drafts."""
         requests = [self._requests[request_id] for request_id in request_ids]
-        n, batch = len(requests), self._batch
+        n, batch = len(requests), self._seats.batch
         seats = np.fromiter((r.seat for r in requests), np.int32, n)
         gain = np.fromiter(map(len, tokens), np.int32, n)
         batch.generated[seats] += gain
@@ -239,7 +274,7 @@ class LivePolicy:
         step on (an aborted one is not).
         """
         request = self._requests.pop(request_id)
-        self._free.append(request.seat)
+        self._seats.leave(request.seat, len(output) if learn else 0)
         if request in self._unplanned:
             self._unplanned.remove(request)
         if request.begun:
@@ -259,7 +294,7 @@ class LivePolicy:
 
     def counts(self, request: Request) -> tuple[int, int, int]:
         """Forwards that gave it tokens, draft tokens verified, and accepted, so far."""
-        batch, seat = self._batch, request.seat
+        batch, seat = self._seats.batch, request.seat
         return int(batch.forwards[seat]), int(batch.drafted[seat]), int(batch.accepted[seat])
 
     def _make_plan(self) -> None:
@@ -272,19 +307,23 @@ class LivePolicy:
         self._unplanned = []
         present = sorted(self._requests.values(), key=lambda r: r.order)
         seats = np.array([r.seat for r in present])
-        number = self._history.number if self._history else _Numbers().number
+        number = self._history.number if self._history else Numbers().number
         view = StepView(
             rl_step=self.rl_step,
             prompt=np.array([number(r.prompt_id) for r in present], np.int32),
-            prompt_len=self._batch.prompt_len[seats],
-            cap=self._batch.cap[seats],
+            prompt_len=self._seats.batch.prompt_len[seats],
+            cap=self._seats.batch.cap[seats],
             longest_draft=self.k,
             past=self._history.past if self._history else (),
             forward_s=self._forward_s,
+            prior=self.settings.drafter.prior() if self._sees else None,
+            cost=cost_of(self.settings.drafter),
         )
         plan = self.settings.budget.plan(view)
         rows = np.zeros((len(self._budget), plan.request.shape[1]))
         old = self._plan
+        if self._sees:
+            self._seats.batch.chances[:] = view.chances
         if old is not None:
             rows[: len(old.request)] = old.request
         fresh = np.array([seat in new or old is None for seat in seats.tolist()])
@@ -297,22 +336,30 @@ class LivePolicy:
         latency = self._told
         return float(latency.seconds(tokens, requests, 0, 0, 0, 0, latency.params))
 
-    def _draft(self, ids: list[Hashable], requests: list[Request]) -> list[list[int]]:
-        """Drafts that can be verified: whole numbers of the vocabulary, at most K of them."""
+    def _draft(
+        self, ids: list[Hashable], requests: list[Request]
+    ) -> list[tuple[list[int], np.ndarray]]:
+        """Drafts that can be verified, whole numbers of the vocabulary, at most K of them, and
+        their labels.
+        """
         if not ids:
             return []
         try:
-            drafts = list(self._drafter.draft(ids))
+            answer = self._drafter.draft(ids)
+            drafts = list(answer)
             if len(drafts) != len(ids):
                 raise ValueError(f"{len(drafts)} drafts for {len(ids)} requests")
         except Exception as error:
             self.fault("draft", repr(error))
             if len(ids) == 1:
                 requests[0].lost = True
-                return [[]]
+                return [([], NO_LABELS)]
             return [
                 draft for i, r in zip(ids, requests, strict=True) for draft in self._draft([i], [r])
             ]
+        labels = getattr(answer, "labels", None)
+        if labels is None or len(labels) != len(drafts):
+            labels = [NO_LABELS] * len(drafts)
         try:
             # All of them at once, as every sound drafter allows.
             if all(draft.dtype.kind in "iu" and draft.ndim == 1 for draft in drafts):
@@ -320,10 +367,12 @@ class LivePolicy:
                 if max(map(len, drafts)) <= self.settings.drafter.longest_draft and (
                     not len(flat) or (flat.min() >= 0 and flat.max() < self._vocab_size)
                 ):
-                    return [draft.tolist() for draft in drafts]
+                    return [(d.tolist(), row) for d, row in zip(drafts, labels, strict=True)]
         except Exception:
             pass  # which one it is shows below
-        return [self._sound(d, r) for d, r in zip(drafts, requests, strict=True)]
+        return [
+            (self._sound(d, r), row) for d, r, row in zip(drafts, requests, labels, strict=True)
+        ]
 
     def _sound(self, draft: Any, request: Request) -> list[int]:
         """The draft up to its first token that is none, and to the drafter's longest."""
@@ -360,26 +409,15 @@ class LivePolicy:
             self._warn(f"longtail: {kind}: {what} (the engine goes on; said once)")
 
     def _grow(self) -> None:
-        """Twice as many seats; what is in the old ones stays."""
-        count = len(self._budget)
-        size = max(2 * count, 64)
-        old, self._batch = self._batch, empty_batch(np.zeros(size), np.zeros(size))
-        for before, after in zip(old[:-1], self._batch[:-1], strict=True):
-            after[:count] = before
+        """More seats; what is in the old ones stays."""
+        self._seats.grow()
+        size = len(self._seats)
         self._budget = np.resize(self._budget, size)
         self._override = np.resize(self._override, size)
         if self._plan is not None:
             rows = np.zeros((size, self._plan.request.shape[1]))
-            rows[:count] = self._plan.request
+            rows[: len(self._plan.request)] = self._plan.request
             self._plan = Plan(self._plan.values, rows)
-        self._free.extend(range(size - 1, count - 1, -1))
-
-
-class _Numbers(dict):
-    """Prompts numbered by first appearance, where no history does it."""
-
-    def number(self, prompt_id: Hashable) -> int:
-        return int(self.setdefault(prompt_id, len(self)))
 
 
 def _digest(prompt: np.ndarray) -> str:

@@ -326,6 +326,10 @@ class LongtailScheduler(Scheduler):
             accepted,
         )
         self._last_s = self.session.now_s
+        self.session.policy.ran(
+            sum(tokens), len(parts), forward.kv_tokens, forward.pairs, forward.prefill,
+            sum(drafts), sum(accepted),
+        )  # fmt: skip
         self.session.forward(row)
 
 

@@ -13,6 +13,11 @@ PLACEMENTS = Registry("placement", "longtail.policies.placement")
 BUDGET = re.compile(r"\w+(:[^/]*)?")  # a name and its options; a file's has an ending
 
 
+def sees_drafts(budget: object) -> bool:
+    """Whether a budget looks at the drafts at hand, which are then made before it is asked."""
+    return bool(getattr(budget, "sees_drafts", False))
+
+
 def split_policy(text: str) -> tuple[str, str]:
     """`DRAFTER/BUDGET` in two; the budget is empty where none is named."""
     drafter, slash, budget = text.rpartition("/")

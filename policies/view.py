@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
+from .confidence import Confidence, outcomes
+from .drafters.cost import FREE, DraftCost
 from .profile import Profile
 
 
@@ -19,7 +22,12 @@ class PastStep:
     rl_step: int
     prompt: np.ndarray  # int32[n]
     output_len: np.ndarray  # int32[n] tokens
-    profile: Profile
+    profile: Profile  # with labels where the budget sees drafts
+
+    @cached_property
+    def outcomes(self) -> np.ndarray:
+        """float64[256, 2]: draft tokens tried and accepted by label."""
+        return outcomes(self.profile)
 
 
 @dataclass(frozen=True)
@@ -33,3 +41,15 @@ class StepView:
     longest_draft: int  # K
     past: tuple[PastStep, ...]  # ascending RL steps
     forward_s: Callable[[int, int], float]  # (tokens, requests) -> seconds, KV left out
+    prior: np.ndarray | None = None  # float64[256], the drafter's
+    cost: DraftCost = FREE  # of the drafter's own forwards
+
+    @cached_property
+    def chances(self) -> np.ndarray:
+        """float64[256]: chance of a draft token to be accepted, by label (see confidence.py)."""
+        if self.prior is None:
+            return np.zeros(256)
+        known = Confidence(self.prior)
+        for past in self.past:
+            known.add(past.outcomes)
+        return known.rates

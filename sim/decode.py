@@ -16,11 +16,20 @@ accepted and one more token comes for free, unless the last accepted one was the
 import numpy as np
 from numba import types
 
-from ..policies.batch import BATCH, DECODING, KV_TOKENS, PLAN, PREFILLING, RULE, WAITING
+from ..policies.batch import (
+    BATCH,
+    DECODING,
+    KV_TOKENS,
+    PLAN,
+    PREFILLING,
+    RESTART,
+    RULE,
+    WAITING,
+)
 from ..policies.compiled import jit
 from ..policies.latency import LATENCY
 from ..policies.profile import accepted_of
-from .schedule import schedule
+from .schedule import preempt_last, schedule
 from .state import (
     ACCEPTED,
     BLOCK,
@@ -55,7 +64,7 @@ from .state import (
     UNLIMITED,
     UNTIL,
 )
-from .tally import locate, record, unmeasured
+from .tally import locate, record, remember, unmeasured
 
 
 @jit(inner=True)
@@ -83,6 +92,7 @@ def _retire(batch, state):
         i = state.running[j]
         if batch.generated[i] == state.output_len[i]:
             state.phase[i] = DONE
+            batch.ended[i] = state.output_len[i]
             state.finish_s[i] = state.clock[0]
             state.n[FREE] += state.blocks[i]
             state.blocks[i] = 0
@@ -136,15 +146,35 @@ def _decode_jump(batch, state, latency, params, covered, limits, until_s, log):
 
 
 @jit(inner=True)
+def _offer(batch, drafted, offsets, label_starts, longest, n):
+    """Show the rule the drafts at hand of the n decoding requests."""
+    for j in range(n):
+        i = batch.slots[j]
+        g = batch.generated[i]
+        at = offsets[i] + g
+        most = min(np.int32(longest), batch.cap[i] - g - np.int32(1))
+        batch.offered[i] = max(min(np.int32(drafted[at]), most), np.int32(0))
+        batch.labels_at[i] = label_starts[at]
+
+
+@jit(inner=True)
+def _restart(batch, state):
+    """Everybody who runs goes back to the queue, to be prefilled again."""
+    while state.n[RUNNING] > 0:
+        preempt_last(batch, state)
+    batch.counts[RESTART] = 0
+
+
+@jit(inner=True)
 def _decode_forwards(
-    batch, plan, state, drafted, matched, offsets, shape, rule, latency, params, covered, limits,
-    until_s, log,
+    batch, plan, state, drafted, matched, offsets, shape, rule, told, told_params, latency, params,
+    covered, limits, until_s, log,
 ):  # fmt: skip
     """Forwards in which everybody decodes and no limit can bind, as many as there are in a row."""
     n = state.n[RUNNING]
     waiting = state.n[TAIL] - state.n[HEAD]
     bounded = limits[BLOCKS] < UNLIMITED
-    logging = len(log.seconds) > 0
+    logging, sees = len(log.seconds) > 0, len(shape.label_starts) > 0
     longest = np.int32(limits[LONGEST_DRAFT])
     block = limits[BLOCK]
     margin = limits[LONGEST_DRAFT] // block + 1
@@ -170,7 +200,11 @@ def _decode_forwards(
             break
         counts[DECODING] = n
         counts[KV_TOKENS] = held
-        rule(batch, plan, budget)
+        if sees:
+            _offer(batch, drafted, offsets, shape.label_starts, longest, n)
+        rule(batch, plan, told, told_params, budget)
+        if counts[RESTART] != 0:
+            break
         total, good, kv, pairs, deepest = 0, 0, 0, 0, np.int32(0)
         for j in range(n):
             i = np.uint32(slots[j])
@@ -204,6 +238,7 @@ def _decode_forwards(
         clock = begin + latency(n + total, n, kv, pairs, 0, total, params)
         clock += _drafting_s(shape.cost, total, deepest)
         outside += unmeasured(covered, n + total, n, kv, pairs, 0)
+        remember(batch.last, n + total, n, kv, pairs, 0, total, good)
         done += 1
         tokens += n + total
         sum_drafted += total
@@ -217,6 +252,7 @@ def _decode_forwards(
                 i = np.uint32(slots[j])
                 if generated[i] == output_len[i]:
                     state.phase[i] = DONE
+                    batch.ended[i] = output_len[i]
                     state.finish_s[i] = clock
                     free += blocks[i]
                     blocks[i] = 0
@@ -238,8 +274,8 @@ def _decode_forwards(
 
 @jit(inner=True)
 def _forward(
-    batch, plan, state, drafted, matched, offsets, shape, rule, latency, params, covered, limits,
-    log,
+    batch, plan, state, drafted, matched, offsets, shape, rule, told, told_params, latency, params,
+    covered, limits, log,
 ):  # fmt: skip
     """One forward in full: schedule, run, postprocess."""
     decoding, held = 0, 0
@@ -254,7 +290,11 @@ def _forward(
     batch.counts[PREFILLING] = state.n[IN_PREFILL]
     batch.counts[KV_TOKENS] = held
     if decoding > 0 and limits[LONGEST_DRAFT] > 0:
-        rule(batch, plan, state.budget)
+        if len(shape.label_starts) > 0:
+            _offer(batch, drafted, offsets, shape.label_starts, limits[LONGEST_DRAFT], decoding)
+        rule(batch, plan, told, told_params, state.budget)
+        if batch.counts[RESTART] != 0:
+            return
 
     requests = schedule(batch, state, limits, drafted, offsets)
     if requests == 0:
@@ -317,6 +357,7 @@ def _forward(
         finished |= batch.generated[i] == state.output_len[i]
     state.n[FORWARDS] += 1
     total += heads
+    remember(batch.last, tokens, requests, kv, pairs, prefill, total, good)
     state.n[TOKENS] += tokens
     state.n[DRAFTED] += total
     state.n[ACCEPTED] += good
@@ -332,23 +373,24 @@ def _forward(
 
 @jit(
     types.int64(
-        BATCH, PLAN, STATE, U1, U1, OFFSETS, SHAPE, RULE, LATENCY, F8, COVERED, I8, types.float64,
-        LOG,
+        BATCH, PLAN, STATE, U1, U1, OFFSETS, SHAPE, RULE, LATENCY, F8, LATENCY, F8, COVERED, I8,
+        types.float64, LOG,
     ),
 )  # fmt: skip
 def run(
-    batch, plan, state, drafted, matched, offsets, shape, rule, latency, params, covered, limits,
-    until_s, log,
+    batch, plan, state, drafted, matched, offsets, shape, rule, told, told_params, latency, params,
+    covered, limits, until_s, log,
 ):  # fmt: skip
     """Run forwards until nothing is left to do, `until_s` is reached, the log is full, or
     limits[MOST_FORWARDS] are done.
 
     batch, plan, state: as documented on the types; changed in place. drafted, matched: uint8,
     offsets: int64[N + 1]: the drafter's profile of these N requests; shape: of its trees, and what
-    drafting costs. covered: float64[5, 2], the range of the latency model's arguments
-    (policies/latency). limits: int64[6]: seats (max_num_seqs), tokens per forward
-    (max_num_batched_tokens), tokens per KV block, K, KV blocks, forwards to be done (UNLIMITED: no
-    limit). A forward that has begun is finished, so the clock may end past `until_s`. Returns IDLE,
+    drafting costs. told, told_params: what the rule is told that forwards cost. covered:
+    float64[5, 2], the range of the latency model's arguments (policies/latency). limits: int64[6]:
+    seats (max_num_seqs), tokens per forward (max_num_batched_tokens), tokens per KV block, K, KV
+    blocks, forwards to be done (UNLIMITED: no limit). A forward that has begun is finished, so the
+    clock may end past `until_s`. Returns IDLE,
     UNTIL, LOG_FULL or PAUSED.
     """
     longest = limits[LONGEST_DRAFT]
@@ -376,11 +418,13 @@ def run(
                 _decode_jump(batch, state, latency, params, covered, limits, until_s, log)
             else:
                 _decode_forwards(
-                    batch, plan, state, drafted, matched, offsets, shape, rule, latency, params,
-                    covered, limits, until_s, log,
+                    batch, plan, state, drafted, matched, offsets, shape, rule, told, told_params,
+                    latency, params, covered, limits, until_s, log,
                 )  # fmt: skip
         else:
             _forward(
-                batch, plan, state, drafted, matched, offsets, shape, rule, latency, params,
-                covered, limits, log,
+                batch, plan, state, drafted, matched, offsets, shape, rule, told, told_params,
+                latency, params, covered, limits, log,
             )  # fmt: skip
+        if batch.counts[RESTART] != 0:
+            _restart(batch, state)

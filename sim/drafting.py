@@ -24,7 +24,8 @@ from .state import DECODE, RUNNING, State
 class Drafting:
     """One replica's drafts in one RL step: requests 0 … N - 1 are rows `rows` of the trace.
 
-    in_vain: whether more is drafted than will be accepted, as it is unless for a bound.
+    in_vain: whether more is drafted than will be accepted, as it is unless for a bound. labels:
+    whether the budget sees drafts.
     """
 
     def __init__(
@@ -36,6 +37,7 @@ class Drafting:
         *,
         trees: bool = False,
         in_vain: bool = True,
+        labels: bool = False,
     ) -> None:
         self._live, self._in_vain, self._trees = live, in_vain, trees and in_vain
         self._tokens, self._rows = tokens, rows
@@ -48,6 +50,11 @@ class Drafting:
             ranks = np.zeros(len(rows) * MAX_DRAFT, np.uint8)
             self.profile = replace(self.profile, ranks=ranks)
             self.rank_starts = np.zeros(len(self.profile.drafted) + 1, np.int64)
+        self.label_starts = np.empty(0, np.int64)
+        if labels:
+            room = np.zeros(len(rows) * MAX_DRAFT, np.uint8)
+            self.profile = replace(self.profile, labels=room)
+            self.label_starts = np.zeros(len(self.profile.drafted) + 1, np.int64)
 
     def draft(self, batch: Batch, state: State) -> None:
         """Write the entries of everybody who decodes now."""
@@ -69,6 +76,11 @@ class Drafting:
         if self._trees:
             self.rank_starts[at] = now * MAX_DRAFT
             self.profile.ranks.reshape(-1, MAX_DRAFT)[now, : ranks.shape[1]] = ranks
+        if len(self.label_starts):
+            self.label_starts[at] = now * MAX_DRAFT
+            self.profile.labels.reshape(-1, MAX_DRAFT)[now, : drafts.labels.shape[1]] = (
+                drafts.labels
+            )
 
     def learn(self, batch: Batch, state: State) -> None:
         """Tell the drafter what the forward that has just run gave to whom, in the engine's order:

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import simpy
 
-from ..policies.batch import Batch, Plan, empty_batch
-from ..policies.drafters.cost import FREE as NO_COST
-from ..policies.drafters.cost import DraftCost
+from ..policies.batch import TREES, Batch, Plan, empty_batch, read_only
+from ..policies.components import sees_drafts
 from ..policies.latency import covered
 from ..policies.profile import Profile
+from ..policies.view import StepView
 from .decode import run
 from .drafting import Drafting
 from .limits import Limits
@@ -47,29 +47,39 @@ class Replica:
     def __init__(
         self,
         *,
-        prompt_len: np.ndarray,
+        view: StepView,
         output_len: np.ndarray,
-        cap: np.ndarray,
         profile: Profile | Drafting,
         budget: Any,
-        plan: Plan,
         latency: Any,
+        told: Any,
         limits: Limits,
-        longest_draft: int,
-        cost: DraftCost = NO_COST,
         log: bool = False,
     ) -> None:
-        count = len(prompt_len)
-        self.batch: Batch = empty_batch(prompt_len, cap)
-        self.plan = plan
-        self._limits = limits.array(longest_draft)
+        """told: the latency model that the budget is told; view: of these requests."""
+        count, cap = len(view.prompt_len), view.cap
+        _, group = np.unique(view.prompt, return_inverse=True)
+        self.batch: Batch = empty_batch(view.prompt_len, cap, group)
+        self.plan: Plan = budget.plan(view)
+        self._limits = limits.array(view.longest_draft)
         self._drafting = profile if isinstance(profile, Drafting) else None
         self._profile = profile.profile if isinstance(profile, Drafting) else profile
-        self._rule, self._latency = budget.rule, latency.seconds
+        self._rule, self._latency, self._told = budget.rule, latency.seconds, told.seconds
         self._params = np.ascontiguousarray(latency.params, np.float64)
+        self._told_params = np.ascontiguousarray(told.params, np.float64)
         self._covered = covered(latency)
+        label_starts = np.empty(0, np.int64)
+        if sees_drafts(budget):
+            label_starts = profile.label_starts
+            self.batch = self.batch._replace(
+                labels=read_only(self._profile.labels), chances=view.chances
+            )
+        self.batch.counts[TREES] = len(profile.rank_starts) > 0
         self._shape = Shape(
-            _read_only(self._profile.ranks), _read_only(profile.rank_starts), cost.array
+            read_only(self._profile.ranks),
+            read_only(profile.rank_starts),
+            view.cost.array,
+            read_only(label_starts),
         )
 
         heads = self._profile.heads if len(self._profile.heads) else np.zeros((count, 2), np.int32)
@@ -137,6 +147,8 @@ class Replica:
             self._profile.offsets,
             self._shape,
             self._rule,
+            self._told,
+            self._told_params,
             self._latency,
             self._params,
             self._covered,
@@ -200,10 +212,3 @@ class Replica:
         logged.
         """
         return self._log.positions
-
-
-def _read_only(array: np.ndarray) -> np.ndarray:
-    """A view typed as the decode loop takes it."""
-    view = array.view()
-    view.flags.writeable = False
-    return view

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from ..policies.components import BUDGETS, DRAFTERS, PLACEMENTS
+from ..policies.components import BUDGETS, DRAFTERS, PLACEMENTS, sees_drafts
 from ..policies.drafters.cost import cost_of
 from ..policies.latency import bound
 from ..policies.latency.presets import make_latency
@@ -210,9 +210,9 @@ def simulate_steps(
     longest = longest if longest_draft is None else min(longest, longest_draft)
     results = []
     for step in rl_steps:
-        back = setup.budget.past_steps != 0
-        past = workload.past(step, workload.profile(setup.drafter)) if back else ()
-        drafts = workload.drafts(setup.drafter, step)
+        back, sees = setup.budget.past_steps != 0, sees_drafts(setup.budget)
+        past = workload.past(step, workload.profile(setup.drafter, sees)) if back else ()
+        drafts = workload.drafts(setup.drafter, step, labels=sees)
         requests = workload.requests(step)
         results.append(run_step(requests, drafts, setup, step, longest, past=past, log=log))
         if progress:
@@ -282,15 +282,17 @@ def run_step(
         longest_draft=longest,
         past=past,
         forward_s=forward_s,
+        prior=setup.drafter.prior() if sees_drafts(setup.budget) else None,
+        cost=cost_of(setup.drafter),
     )
     return simulate_step(
         requests,
         drafts,
         budget=setup.budget,
         latency=latency,
+        told=told,
         placement=setup.placement,
         limits=setup.limits,
         view=view,
-        cost=cost_of(setup.drafter),
         log=log,
     )

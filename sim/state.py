@@ -48,6 +48,8 @@ class Shape(NamedTuple):
     ranks: np.ndarray  # uint8: of trees' matched tokens (policies/profile.py); empty for chains
     rank_starts: np.ndarray  # int64: where each position's ranks begin
     cost: np.ndarray  # float64[4] (policies/drafters/cost.py)
+    label_starts: np.ndarray  # int64: where each position's labels begin; empty for a budget that
+    # does not see drafts
 
 
 class Log(NamedTuple):
@@ -67,4 +69,4 @@ LOG = types.NamedTuple([types.float64[:, ::1], types.int64[:, ::1], types.int64[
 U1 = types.Array(types.uint8, 1, "C", readonly=True)
 COVERED = types.float64[:, ::1]
 OFFSETS = types.Array(types.int64, 1, "C", readonly=True)
-SHAPE = types.NamedTuple([U1, OFFSETS, F8], Shape)
+SHAPE = types.NamedTuple([U1, OFFSETS, F8, OFFSETS], Shape)

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import simpy
 
-from ..policies.drafters.cost import FREE, DraftCost
 from ..policies.profile import Profile
 from ..policies.view import StepView
 from .drafting import Drafting
@@ -71,15 +70,16 @@ def simulate_step(
     *,
     budget: Any,
     latency: Any,
+    told: Any,
     placement: Any,
     limits: Limits,
     view: StepView,
-    cost: DraftCost = FREE,
     log: bool = False,
 ) -> StepResult:
     """Run one RL step in a SimPy world of `limits.replicas` replicas.
 
     profile: of all requests, or what makes the drafts of each replica's (its number, its requests).
+    told: the latency model that the budget is told.
 
     Raises CapacityError if a rollout cannot fit, ConservationError if the result does not add up.
     """
@@ -98,16 +98,13 @@ def simulate_step(
         else:
             drafts = profile(number, rows)
         replica = Replica(
-            prompt_len=requests.prompt_len[rows],
+            view=mine,
             output_len=requests.output_len[rows],
-            cap=requests.cap[rows],
             profile=drafts,
             budget=budget,
-            plan=budget.plan(mine),
             latency=latency,
+            told=told,
             limits=limits,
-            longest_draft=view.longest_draft,
-            cost=cost,
             log=log,
         )
         env.process(replica.live(env))
@@ -117,14 +114,8 @@ def simulate_step(
 
 
 def _part(view: StepView, rows: np.ndarray) -> StepView:
-    return StepView(
-        view.rl_step,
-        view.prompt[rows],
-        view.prompt_len[rows],
-        view.cap[rows],
-        view.longest_draft,
-        view.past,
-        view.forward_s,
+    return replace(
+        view, prompt=view.prompt[rows], prompt_len=view.prompt_len[rows], cap=view.cap[rows]
     )
 
 

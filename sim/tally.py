@@ -2,6 +2,15 @@
 was measured. See sim/decode.py.
 """
 
+from ..policies.batch import (
+    LAST_ACCEPTED,
+    LAST_DRAFTED,
+    LAST_KV,
+    LAST_PAIRS,
+    LAST_PREFILL,
+    LAST_REQUESTS,
+    LAST_TOKENS,
+)
 from ..policies.compiled import jit
 from .state import LOGGED, POSITION_BIN, RUNNING
 
@@ -41,3 +50,11 @@ def unmeasured(covered, tokens, requests, kv_tokens, pairs, prefill_tokens):
         and covered[4, 0] <= prefill_tokens <= covered[4, 1]
     )
     return 0 if seen else 1
+
+
+@jit(inner=True)
+def remember(last, tokens, requests, kv_tokens, pairs, prefill, drafted, accepted):
+    """The forward that has just run, for the rule of the next one."""
+    last[LAST_TOKENS], last[LAST_REQUESTS], last[LAST_KV] = tokens, requests, kv_tokens
+    last[LAST_PAIRS], last[LAST_PREFILL] = pairs, prefill
+    last[LAST_DRAFTED], last[LAST_ACCEPTED] = drafted, accepted

@@ -11,6 +11,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from ..policies.batch import NO_CAP
+from ..policies.components import sees_drafts
 from ..policies.drafters.live import LiveDrafter
 from ..policies.profile import Profile
 from ..policies.registry import spec_of
@@ -35,8 +36,9 @@ class Workload:
     trace: Trace | None = None
     tokens: Tokens | None = field(default=None, repr=False)
     wall_s: dict[str, float] = field(default_factory=lambda: {"read": 0.0, "profile": 0.0})
-    _profiles: dict[str, Profile] = field(default_factory=dict, repr=False)
+    _profiles: dict[tuple[str, bool], Profile] = field(default_factory=dict, repr=False)
     _parts: dict[tuple[int, int], Profile] = field(default_factory=dict, repr=False)
+    _past: dict[tuple[int, int], PastStep] = field(default_factory=dict, repr=False)
     _live: dict[tuple[str, int], tuple[int, LiveDrafter]] = field(default_factory=dict, repr=False)
 
     @classmethod
@@ -101,17 +103,18 @@ class Workload:
             self.cap[rows],
         )
 
-    def profile(self, drafter: Any) -> Profile:
-        """The drafter's profile of all rollouts, computed once per configuration.
+    def profile(self, drafter: Any, labels: bool = False) -> Profile:
+        """The drafter's profile of all rollouts, computed once per configuration, and once more
+        if labels are wanted.
 
         Raises TraceError if the drafter needs tokens and the trace has none.
         """
-        key = spec_of(drafter)
+        key = (spec_of(drafter), labels)
         if key not in self._profiles:
             if drafter.needs_tokens:
                 self._have_tokens(drafter)
             began = time.perf_counter()
-            self._profiles[key] = drafter.profile(self.lengths, self.tokens, threads=cores())
+            self._profiles[key] = drafter.profile(self.lengths, self.tokens, cores(), labels)
             self.wall_s["profile"] += time.perf_counter() - began
         return self._profiles[key]
 
@@ -120,18 +123,21 @@ class Workload:
         that drafts in the loop the profile only if the budget looks back on it.
         """
         if not drafter.timed or budget.past_steps != 0:
-            self.profile(drafter)
+            self.profile(drafter, sees_drafts(budget))
         elif drafter.needs_tokens:
             self._have_tokens(drafter)
 
-    def drafts(self, drafter: Any, rl_step: int, *, in_vain: bool = True) -> StepDrafts:
+    def drafts(
+        self, drafter: Any, rl_step: int, *, in_vain: bool = True, labels: bool = False
+    ) -> StepDrafts:
         """The drafter's drafts for one RL step, as the decode loop takes them.
 
         in_vain: whether more is drafted than will be accepted, as it is unless for a bound.
+        labels: whether the budget sees drafts.
         """
         rows = self.rows(rl_step)
         if not drafter.timed:
-            part = self.profile(drafter).part(rows.start, rows.stop)
+            part = self._part(rl_step, rows, self.profile(drafter, labels))
             return part if in_vain else part.clairvoyant()
         tokens = self._have_tokens(drafter)
 
@@ -140,7 +146,13 @@ class Workload:
             if hasattr(live, "assign"):  # it drafts from a profile, too
                 live.assign(rows.start + which)
             return Drafting(
-                live, self.lengths, tokens, rows.start + which, trees=drafter.trees, in_vain=in_vain
+                live,
+                self.lengths,
+                tokens,
+                rows.start + which,
+                trees=drafter.trees,
+                in_vain=in_vain,
+                labels=labels,
             )
 
         return drafting
@@ -178,16 +190,9 @@ class Workload:
         face: LiveDrafter = (
             drafter.live()
             if not hasattr(drafter, "replayed")
-            else drafter.replayed(tokens, self._labelled)
+            else drafter.replayed(tokens, lambda each: self.profile(each, labels=True))
         )
         return face
-
-    def _labelled(self, drafter: Any) -> Profile:
-        """The profile with labels, computed once."""
-        key = f"{spec_of(drafter)} with labels"
-        if key not in self._profiles:
-            self._profiles[key] = drafter.profile(self.lengths, self.tokens, cores(), labels=True)
-        return self._profiles[key]
 
     def _have_tokens(self, drafter: Any) -> Tokens:
         """The trace's tokens, read once."""
@@ -211,15 +216,13 @@ class Workload:
         past = []
         for step in self.rl_steps:
             if step < rl_step:
-                rows = self.rows(step)
-                past.append(
-                    PastStep(
-                        step,
-                        self.lengths.prompt[rows],
-                        self.lengths.output_len[rows],
-                        self._part(step, rows, profile),
-                    )
-                )
+                key = (id(profile), step)
+                if key not in self._past:
+                    rows = self.rows(step)
+                    prompt, output_len = self.lengths.prompt[rows], self.lengths.output_len[rows]
+                    part = self._part(step, rows, profile)
+                    self._past[key] = PastStep(step, prompt, output_len, part)
+                past.append(self._past[key])
         return tuple(past)
 
     def _part(self, step: int, rows: slice, profile: Profile) -> Profile:

@@ -18,7 +18,7 @@ INITIAL, GRANTED = range(2)  # columns of plan.request
 
 
 @jit(RULE_SIGNATURE)
-def _rule(batch, plan, budget):
+def _rule(batch, plan, latency, params, budget):
     # values: draft tokens per forward of the three classes, then, for each initial class, the
     # generated lengths from which the request counts as medium and as long; last, the batch size up
     # to which anything is granted.

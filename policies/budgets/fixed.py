@@ -12,7 +12,7 @@ from ..view import StepView
 
 
 @jit(RULE_SIGNATURE)
-def _rule(batch, plan, budget):
+def _rule(batch, plan, latency, params, budget):
     k = np.int32(plan.values[0])
     for j in range(batch.counts[DECODING]):
         budget[batch.slots[j]] = k

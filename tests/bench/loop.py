@@ -112,6 +112,7 @@ def main() -> None:
                     profile,
                     budget=setup.budget,
                     latency=setup.latency,
+                    told=setup.latency,
                     placement=setup.placement,
                     limits=setup.limits,
                     view=view,
@@ -165,7 +166,7 @@ def sweep_rate(points: int = 1000) -> None:
         )
         for i in range(points)
     ]
-    load._profiles[spec_of(setups[0].drafter)] = made_up_profile(lengths)
+    load._profiles[spec_of(setups[0].drafter), False] = made_up_profile(lengths)
     began = time.perf_counter()
     table = sweep(load, setups)
     took = time.perf_counter() - began

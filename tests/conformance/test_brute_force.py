@@ -156,15 +156,13 @@ def by_definition(case: Case, load: Workload, view: StepView) -> tuple[list[Requ
 def preemptions_of(case: Case, load: Workload, view: StepView) -> list[int]:
     requests, rows = load.requests(view.rl_step), load.rows(view.rl_step)
     replica = Replica(
-        prompt_len=requests.prompt_len,
+        view=view,
         output_len=requests.output_len,
-        cap=requests.cap,
         profile=load.profile(case.setup.drafter).part(rows.start, rows.stop),
         budget=case.setup.budget,
-        plan=case.setup.budget.plan(view),
         latency=case.setup.latency,
+        told=case.setup.latency,
         limits=case.setup.limits,
-        longest_draft=view.longest_draft,
     )
     assert replica.decode(until_s=math.inf) == IDLE
     counts: list[int] = replica.state.preemptions.tolist()

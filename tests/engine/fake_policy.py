@@ -87,7 +87,9 @@ class FakeBudget:
         rows = len(view.prompt) - (self.bad == "rows")
         return Plan(np.zeros(1), np.zeros((rows, 1)))
 
-    def rule(self, batch: Batch, plan: Plan, budget: np.ndarray) -> None:
+    def rule(
+        self, batch: Batch, plan: Plan, latency: Any, params: np.ndarray, budget: np.ndarray
+    ) -> None:
         if self.bad == "rule":
             raise RuntimeError("rule is broken")
         budget[batch.slots[: batch.counts[DECODING]]] = self.grant
@@ -96,7 +98,9 @@ class FakeBudget:
 class CountingBudget(FakeBudget):
     """Grants as many tokens as it was asked for the request before; notes it in the plan's row."""
 
-    def rule(self, batch: Batch, plan: Plan, budget: np.ndarray) -> None:
+    def rule(
+        self, batch: Batch, plan: Plan, latency: Any, params: np.ndarray, budget: np.ndarray
+    ) -> None:
         slots = batch.slots[: batch.counts[DECODING]]
         budget[slots] = plan.request[slots, 0]
         plan.request[slots, 0] += 1

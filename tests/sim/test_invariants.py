@@ -218,15 +218,13 @@ def replica_of(load: Workload, setup: Setup, step: int, log: bool = False) -> Re
         ),
     )
     return Replica(
-        prompt_len=requests.prompt_len,
+        view=view,
         output_len=requests.output_len,
-        cap=requests.cap,
         profile=profile.part(rows.start, rows.stop),
         budget=setup.budget,
-        plan=setup.budget.plan(view),
         latency=latency,
+        told=latency,
         limits=setup.limits,
-        longest_draft=setup.drafter.longest_draft,
         log=log,
     )
 
@@ -271,7 +269,8 @@ def test_stopped_and_resumed(
 
 def test_a_rule_sees_no_recorded_length() -> None:
     assert set(Batch._fields) == {
-        "slots", "prompt_len", "cap", "generated", "forwards", "drafted", "accepted", "counts"
+        "slots", "prompt_len", "cap", "generated", "forwards", "drafted", "accepted", "group",
+        "ended", "offered", "labels_at", "labels", "chances", "last", "counts",
     }  # fmt: skip
     hidden = {"output_len", "finish", "length", "tokens", "output_tokens"}
     assert not hidden & set(StepView.__dataclass_fields__)
