@@ -30,6 +30,7 @@ from ..policies.batch import (
 from ..policies.components import sees_drafts
 from ..policies.drafters.cost import cost_of
 from ..policies.drafters.live import UNKNOWN
+from ..policies.handles import pack
 from ..policies.latency import bound
 from ..policies.view import StepView
 from ..traces.rollouts import Rollouts
@@ -195,15 +196,19 @@ class LivePolicy:
         if self._sees:
             made = self._drafts(decoding, requests, room)
             batch = self._offer(seats, made, room)
-        rule = self.settings.budget.rule
-        told = (self._told.seconds, self._params)
-        if not self._guard("rule", rule, batch, self._plan, *told, self._budget):
+        if not self._guard("rule", self._ask, batch):
             return drafts
         granted = np.where(self._override[seats] < 0, self._budget[seats], self._override[seats])
         limit = np.minimum(granted, room).clip(0)
         if not self._sees:
             made = self._drafts(decoding, requests, limit)
         return [draft[:most] for (draft, _), most in zip(made, limit.tolist(), strict=True)]
+
+    def _ask(self, batch: Batch) -> None:
+        """Let the rule fill `_budget`."""
+        assert self._plan is not None
+        handles = pack(batch, self._plan, self._budget)
+        self.settings.budget.rule(handles, self._told.seconds, self._params)
 
     def _drafts(
         self, decoding: Sequence[Hashable], requests: list[Request], limit: np.ndarray

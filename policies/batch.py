@@ -62,11 +62,11 @@ _I4, _I8, _F8 = types.int32[::1], types.int64[::1], types.float64[::1]
 # Labels may be a view of read-only memory shared between processes.
 _LABELS = types.Array(types.uint8, 1, "C", readonly=True)
 BATCH = types.NamedTuple([*[_I4] * 10, _I8, _LABELS, _F8, _I8, _I8], Batch)
-PLAN = types.NamedTuple([types.float64[::1], types.float64[:, ::1]], Plan)
 
-# rule(batch, plan, latency, params, budget): fills budget[slot] for every decoding slot, with 0 <=
-# budget <= MAX_DRAFT. latency and params: what a forward is said to cost.
-RULE_SIGNATURE = types.void(BATCH, PLAN, LATENCY, _F8, _I4)
+# rule(handles, latency, params): fills budget[slot] for every decoding slot, with 0 <= budget <=
+# MAX_DRAFT. handles: of batch, plan and budget (policies/handles.py); latency and params: what a
+# forward is said to cost.
+RULE_SIGNATURE = types.void(_I8, LATENCY, _F8)
 RULE = types.FunctionType(RULE_SIGNATURE)
 
 

@@ -20,7 +20,6 @@ from ..policies.batch import (
     BATCH,
     DECODING,
     KV_TOKENS,
-    PLAN,
     PREFILLING,
     RESTART,
     RULE,
@@ -73,15 +72,6 @@ def _drafting_s(cost, drafted, deepest):
     if drafted == 0:
         return 0.0
     return cost[0] + cost[1] * min(float(deepest), cost[2]) + cost[3] * drafted
-
-
-@jit(inner=True)
-def _accepted(shape, d, matched, at):
-    """How many of the first d draft tokens are accepted: of a chain, or of a tree with ranks."""
-    a = min(d, matched)
-    if a > 0 and len(shape.ranks) > 0:
-        return accepted_of(d, matched, shape.ranks, shape.rank_starts[at])
-    return a
 
 
 @jit(inner=True)
@@ -167,8 +157,8 @@ def _restart(batch, state):
 
 @jit(inner=True)
 def _decode_forwards(
-    batch, plan, state, drafted, matched, offsets, shape, rule, told, told_params, latency, params,
-    covered, limits, until_s, log,
+    batch, handles, state, drafted, matched, offsets, shape, rule, told, told_params, latency,
+    params, covered, limits, until_s, log,
 ):  # fmt: skip
     """Forwards in which everybody decodes and no limit can bind, as many as there are in a row."""
     n = state.n[RUNNING]
@@ -183,6 +173,10 @@ def _decode_forwards(
     generated, forwards = batch.generated, batch.forwards
     all_drafted, all_accepted, counts = batch.drafted, batch.accepted, batch.counts
     budget, output_len, blocks = state.budget, state.output_len, state.blocks
+    offered, labels_at, last = batch.offered, batch.labels_at, batch.last
+    label_starts, ended = shape.label_starts, batch.ended
+    # (Nor is `shape` passed on from here: for every request that would cost more than the rest.)
+    ranks, rank_starts, trees = shape.ranks, shape.rank_starts, len(shape.ranks) > 0
     clock = state.clock[0]
     free = state.n[FREE]
     done, tokens, sum_drafted, sum_accepted, outside = 0, 0, 0, 0, 0
@@ -201,8 +195,14 @@ def _decode_forwards(
         counts[DECODING] = n
         counts[KV_TOKENS] = held
         if sees:
-            _offer(batch, drafted, offsets, shape.label_starts, longest, n)
-        rule(batch, plan, told, told_params, budget)
+            for j in range(n):
+                i = np.uint32(slots[j])
+                g = generated[i]
+                at = np.uint64(offsets[i] + g)
+                most = min(longest, cap[i] - g - np.int32(1))
+                offered[i] = max(min(np.int32(drafted[at]), most), np.int32(0))
+                labels_at[i] = label_starts[at]
+        rule(handles, told, told_params)
         if counts[RESTART] != 0:
             break
         total, good, kv, pairs, deepest = 0, 0, 0, 0, np.int32(0)
@@ -212,7 +212,9 @@ def _decode_forwards(
             at = np.uint64(offsets[i] + g)
             d = min(min(budget[i], np.int32(drafted[at])), min(longest, cap[i] - g - np.int32(1)))
             d = max(d, np.int32(0))
-            a = _accepted(shape, d, np.int32(matched[at]), at)
+            a = min(d, np.int32(matched[at]))
+            if trees and a > 0:
+                a = accepted_of(d, np.int32(matched[at]), ranks, rank_starts[at])
             left = output_len[i] - g
             gain = min(a + np.int32(1), left)
             generated[i] = g + gain
@@ -238,7 +240,7 @@ def _decode_forwards(
         clock = begin + latency(n + total, n, kv, pairs, 0, total, params)
         clock += _drafting_s(shape.cost, total, deepest)
         outside += unmeasured(covered, n + total, n, kv, pairs, 0)
-        remember(batch.last, n + total, n, kv, pairs, 0, total, good)
+        remember(last, n + total, n, kv, pairs, 0, total, good)
         done += 1
         tokens += n + total
         sum_drafted += total
@@ -252,7 +254,7 @@ def _decode_forwards(
                 i = np.uint32(slots[j])
                 if generated[i] == output_len[i]:
                     state.phase[i] = DONE
-                    batch.ended[i] = output_len[i]
+                    ended[i] = output_len[i]
                     state.finish_s[i] = clock
                     free += blocks[i]
                     blocks[i] = 0
@@ -274,8 +276,8 @@ def _decode_forwards(
 
 @jit(inner=True)
 def _forward(
-    batch, plan, state, drafted, matched, offsets, shape, rule, told, told_params, latency, params,
-    covered, limits, log,
+    batch, handles, state, drafted, matched, offsets, shape, rule, told, told_params, latency,
+    params, covered, limits, log,
 ):  # fmt: skip
     """One forward in full: schedule, run, postprocess."""
     decoding, held = 0, 0
@@ -292,7 +294,7 @@ def _forward(
     if decoding > 0 and limits[LONGEST_DRAFT] > 0:
         if len(shape.label_starts) > 0:
             _offer(batch, drafted, offsets, shape.label_starts, limits[LONGEST_DRAFT], decoding)
-        rule(batch, plan, told, told_params, state.budget)
+        rule(handles, told, told_params)
         if batch.counts[RESTART] != 0:
             return
 
@@ -326,8 +328,10 @@ def _forward(
         if state.phase[i] == DECODE:
             d = state.scheduled[i] - 1
             at = offsets[i] + g
-            a = _accepted(shape, np.int32(d), np.int32(matched[at]), at)
-            gain = min(a + np.int32(1), state.output_len[i] - g)
+            a = min(d, np.int32(matched[at]))
+            if a > 0 and len(shape.ranks) > 0:
+                a = accepted_of(d, matched[at], shape.ranks, shape.rank_starts[at])
+            gain = min(np.int32(a) + np.int32(1), state.output_len[i] - g)
             batch.drafted[i] += d
             batch.accepted[i] += a
             good += a
@@ -342,7 +346,7 @@ def _forward(
             gain = np.int32(1)
             if state.head[i] > 0:
                 a = state.head_matched[i]
-                gain = min(a + np.int32(1), state.output_len[i] - g)
+                gain = min(np.int32(a) + np.int32(1), state.output_len[i] - g)
                 batch.drafted[i] += state.head[i]
                 batch.accepted[i] += a
                 heads += state.head[i]
@@ -373,18 +377,19 @@ def _forward(
 
 @jit(
     types.int64(
-        BATCH, PLAN, STATE, U1, U1, OFFSETS, SHAPE, RULE, LATENCY, F8, LATENCY, F8, COVERED, I8,
+        BATCH, I8, STATE, U1, U1, OFFSETS, SHAPE, RULE, LATENCY, F8, LATENCY, F8, COVERED, I8,
         types.float64, LOG,
     ),
 )  # fmt: skip
 def run(
-    batch, plan, state, drafted, matched, offsets, shape, rule, told, told_params, latency, params,
-    covered, limits, until_s, log,
+    batch, handles, state, drafted, matched, offsets, shape, rule, told, told_params, latency,
+    params, covered, limits, until_s, log,
 ):  # fmt: skip
     """Run forwards until nothing is left to do, `until_s` is reached, the log is full, or
     limits[MOST_FORWARDS] are done.
 
-    batch, plan, state: as documented on the types; changed in place. drafted, matched: uint8,
+    batch, state: as documented on the types; changed in place. handles: what the rule takes
+    (policies/handles.py). drafted, matched: uint8,
     offsets: int64[N + 1]: the drafter's profile of these N requests; shape: of its trees, and what
     drafting costs. told, told_params: what the rule is told that forwards cost. covered:
     float64[5, 2], the range of the latency model's arguments (policies/latency). limits: int64[6]:
@@ -418,12 +423,12 @@ def run(
                 _decode_jump(batch, state, latency, params, covered, limits, until_s, log)
             else:
                 _decode_forwards(
-                    batch, plan, state, drafted, matched, offsets, shape, rule, told, told_params,
-                    latency, params, covered, limits, until_s, log,
+                    batch, handles, state, drafted, matched, offsets, shape, rule, told,
+                    told_params, latency, params, covered, limits, until_s, log,
                 )  # fmt: skip
         else:
             _forward(
-                batch, plan, state, drafted, matched, offsets, shape, rule, told, told_params,
+                batch, handles, state, drafted, matched, offsets, shape, rule, told, told_params,
                 latency, params, covered, limits, log,
             )  # fmt: skip
         if batch.counts[RESTART] != 0:

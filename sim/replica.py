@@ -10,6 +10,7 @@ import simpy
 
 from ..policies.batch import TREES, Batch, Plan, empty_batch, read_only
 from ..policies.components import sees_drafts
+from ..policies.handles import pack
 from ..policies.latency import covered
 from ..policies.profile import Profile
 from ..policies.view import StepView
@@ -106,6 +107,7 @@ class Replica:
             clock=np.zeros(1),
             finish_s=np.full(count, np.nan),
         )
+        self._handles = pack(self.batch, self.plan, self.state.budget)
         self.state.n[TAIL] = count
         self.state.n[FREE] = self._limits[BLOCKS]
         rows = LOG_ROWS if log else 0
@@ -140,7 +142,7 @@ class Replica:
     def _decode(self, until_s: float) -> int:
         why: int = run(
             self.batch,
-            self.plan,
+            self._handles,
             self.state,
             self._profile.drafted,
             self._profile.matched,

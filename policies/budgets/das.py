@@ -9,6 +9,7 @@ import numpy as np
 
 from ..batch import DECODING, RULE_SIGNATURE, Plan
 from ..compiled import jit
+from ..handles import unpack
 from ..registry import option
 from ..view import PastStep, StepView
 from .das_optimum import FORMS, fit_acceptance, optimal_budgets
@@ -18,7 +19,8 @@ INITIAL, GRANTED = range(2)  # columns of plan.request
 
 
 @jit(RULE_SIGNATURE)
-def _rule(batch, plan, latency, params, budget):
+def _rule(handles, latency, params):
+    batch, plan, budget = unpack(handles)
     # values: draft tokens per forward of the three classes, then, for each initial class, the
     # generated lengths from which the request counts as medium and as long; last, the batch size up
     # to which anything is granted.

@@ -7,12 +7,14 @@ import numpy as np
 
 from ..batch import DECODING, RULE_SIGNATURE, Plan
 from ..compiled import jit
+from ..handles import unpack
 from ..registry import option
 from ..view import StepView
 
 
 @jit(RULE_SIGNATURE)
-def _rule(batch, plan, latency, params, budget):
+def _rule(handles, latency, params):
+    batch, plan, budget = unpack(handles)
     k = np.int32(plan.values[0])
     for j in range(batch.counts[DECODING]):
         budget[batch.slots[j]] = k

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import math
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -70,6 +71,20 @@ class FakeDrafter:
         raise RuntimeError("profile is broken")
 
 
+def opened(handles: np.ndarray) -> tuple[Batch, Plan, np.ndarray]:
+    """What a compiled rule unpacks, for rules in Python."""
+    n, values, columns, labels = handles[:4].tolist()
+    kinds = [(np.int32, (n,))] * 10 + [(np.int64, (n,)), (np.uint8, (labels,))]
+    kinds += [(np.float64, (256,)), (np.int64, (7,)), (np.int64, (6,))]
+    kinds += [(np.float64, (values,)), (np.float64, (n, columns)), (np.int32, (n,))]
+    arrays = []
+    for (kind, shape), address in zip(kinds, handles[4:].tolist(), strict=True):
+        size = math.prod(shape) * np.dtype(kind).itemsize
+        held = (ctypes.c_char * size).from_address(address)
+        arrays.append(np.frombuffer(held, kind).reshape(shape))
+    return Batch(*arrays[:15]), Plan(*arrays[15:17]), arrays[17]
+
+
 class FakeBudget:
     """Grants `grant` to everybody, or what it is told; raises in `bad`."""
 
@@ -87,20 +102,19 @@ class FakeBudget:
         rows = len(view.prompt) - (self.bad == "rows")
         return Plan(np.zeros(1), np.zeros((rows, 1)))
 
-    def rule(
-        self, batch: Batch, plan: Plan, latency: Any, params: np.ndarray, budget: np.ndarray
-    ) -> None:
+    def rule(self, handles: np.ndarray, latency: Any, params: np.ndarray) -> None:
         if self.bad == "rule":
             raise RuntimeError("rule is broken")
+        self.answer(*opened(handles))
+
+    def answer(self, batch: Batch, plan: Plan, budget: np.ndarray) -> None:
         budget[batch.slots[: batch.counts[DECODING]]] = self.grant
 
 
 class CountingBudget(FakeBudget):
     """Grants as many tokens as it was asked for the request before; notes it in the plan's row."""
 
-    def rule(
-        self, batch: Batch, plan: Plan, latency: Any, params: np.ndarray, budget: np.ndarray
-    ) -> None:
+    def answer(self, batch: Batch, plan: Plan, budget: np.ndarray) -> None:
         slots = batch.slots[: batch.counts[DECODING]]
         budget[slots] = plan.request[slots, 0]
         plan.request[slots, 0] += 1

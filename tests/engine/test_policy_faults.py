@@ -268,7 +268,7 @@ def test_the_values_of_the_largest_plan_stay() -> None:
         def plan(self, view: StepView) -> Plan:
             return Plan(np.array([float(len(view.prompt))]), np.zeros((len(view.prompt), 1)))
 
-        def rule(self, batch: Batch, plan: Plan, latency: Any, params: Any, budget: Any) -> None:
+        def answer(self, batch: Batch, plan: Plan, budget: np.ndarray) -> None:
             budget[batch.slots[: batch.counts[DECODING]]] = int(plan.values[0])
 
     bench = Bench(budget=Crowd())

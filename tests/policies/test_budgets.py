@@ -5,6 +5,7 @@ import pytest
 
 from longtail.policies.batch import DECODING, NO_CAP, empty_batch
 from longtail.policies.components import BUDGETS
+from longtail.policies.handles import pack
 from longtail.policies.latency.presets import make_latency
 from longtail.policies.profile import Profile
 from longtail.policies.view import PastStep, StepView
@@ -37,7 +38,7 @@ def test_a_rule_is_called_forward_by_forward(name: str, past: tuple[PastStep, ..
         decoding = np.array([4, 1, 3], np.int32)
         batch.slots[:3] = decoding
         batch.counts[DECODING] = 3
-        budget.rule(batch, plan, LATENCY.seconds, LATENCY.params, answer)
+        budget.rule(pack(batch, plan, answer), LATENCY.seconds, LATENCY.params)
         assert (answer[decoding] >= 0).all() and (answer[decoding] <= 128).all()
         assert (np.delete(answer, decoding) == -1).all()  # nobody else is answered for
         batch.generated[decoding] += 1 + answer[decoding]
@@ -53,7 +54,7 @@ def test_das_gives_the_long_prompt_more_than_the_short_one() -> None:
     batch.slots[:] = np.arange(N)
     batch.counts[DECODING] = N
     for _ in range(9):
-        budget.rule(batch, plan, LATENCY.seconds, LATENCY.params, answer)
+        budget.rule(pack(batch, plan, answer), LATENCY.seconds, LATENCY.params)
         granted += answer
         batch.drafted[:] += answer
     assert granted[4] > granted[0] and granted[5] > granted[1]
