@@ -1,0 +1,268 @@
+"""`tail` is the rule of docs/tail.md, computed here once more in plain Python."""
+
+from __future__ import annotations
+
+import math
+from itertools import groupby
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from small_workloads import random_rollouts, workload_of
+
+from longtail.policies.batch import (
+    DECODING,
+    KV_TOKENS,
+    NO_CAP,
+    TREES,
+    WAITING,
+    Batch,
+    empty_batch,
+    read_only,
+)
+from longtail.policies.budgets.tail import Tail, _draw, _speed
+from longtail.policies.compiled import jit
+from longtail.policies.drafters.cost import FREE, DraftCost
+from longtail.policies.handles import pack
+from longtail.policies.latency.presets import make_latency
+from longtail.policies.lengths import NORMAL, SCENES, known_lengths, left_quantiles
+from longtail.policies.profile import blank_profile
+from longtail.policies.view import PastStep, StepView
+from longtail.sim.simulate import Setup, simulate
+
+BASE_S, TOKEN_S = 1e-2, 1e-3
+LATENCY = make_latency(f"linear:base={BASE_S},token={TOKEN_S}")
+
+
+@jit()
+def draw(j, s):
+    return _draw(j, s)
+
+
+@jit()
+def quantiles(own, siblings, pool, generated, cap, general, spread):
+    left = np.empty(SCENES)
+    left_quantiles(own, siblings, pool, generated, cap, general, spread, left)
+    return left
+
+
+def past_of(lengths: list[list[int]]) -> tuple[PastStep, ...]:
+    """One RL step; lengths of each prompt's rollouts."""
+    flat = np.array([n for mine in lengths for n in mine], np.int32)
+    prompt = np.array([p for p, mine in enumerate(lengths) for _ in mine], np.int32)
+    return (PastStep(0, prompt, flat, blank_profile(flat)),) if len(flat) else ()
+
+
+def view_of(prompt: list[int], past: tuple[PastStep, ...], cost: DraftCost = FREE) -> StepView:
+    n = len(prompt)
+    caps = np.full(n, NO_CAP, np.int32)
+    which = np.array(prompt, np.int32)
+    return StepView(1, which, np.full(n, 4, np.int32), caps, 16, past, lambda t, r: 0.0, cost=cost)
+
+
+def is_quantile(
+    found: float, wanted: float, kept: list[tuple[float, float]], g: int, cap: int
+) -> bool:
+    """Whether that is what is left of a length with a share `wanted` of the others below it."""
+    total = sum(w for _, w in kept)
+    for x, _ in kept:
+        if found == pytest.approx(min(x - g, cap - g)):
+            below = sum(w for y, w in kept if y < x) / total
+            up_to = sum(w for y, w in kept if y <= x) / total
+            if below - 1e-9 <= wanted <= up_to + 1e-9:
+                return True
+    return False
+
+
+lengths_of = st.lists(st.integers(1, 60).map(float), max_size=6)
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    own=lengths_of,
+    siblings=lengths_of,
+    pool=lengths_of,
+    generated=st.integers(0, 59),
+    room=st.integers(1, 80),
+    general=st.sampled_from([0.0, 0.25, 0.5]),
+)
+def test_what_is_left_by_definition(
+    own: list[float],
+    siblings: list[float],
+    pool: list[float],
+    generated: int,
+    room: int,
+    general: float,
+) -> None:
+    cap = generated + room
+    arrays = [np.array(x) for x in (sorted(own), siblings, sorted(pool))]
+    found = quantiles(*arrays, generated, cap, general, 0.0)
+    assert (found >= 1).all() and (found <= room).all()
+    if any(x > generated for x in (*own, *siblings, *pool)):
+        n = len(own) + len(siblings)
+        share = (1 + general / (1 - general) * n) / max(len(pool), 1)
+        mixture = [(x, 1.0) for x in (*own, *siblings)] + [(x, share) for x in pool]
+        above = [(x, w) for x, w in mixture if x > generated]
+        for s in range(SCENES):
+            assert is_quantile(found[s], (s + 0.5) / SCENES, above, generated, cap)
+    # Spread, they are the same lengths, each times another quantile of the factor.
+    wide = quantiles(*arrays, generated, 1 << 30, general, 0.5)
+    narrow = quantiles(*arrays, generated, 1 << 30, general, 0.0)
+    if any(x > generated for x in (*own, *siblings, *pool)):
+        factors = [math.exp(0.5 * NORMAL[(11 * s + 3) % SCENES]) for s in range(SCENES)]
+        assert wide.tolist() == pytest.approx(np.maximum(narrow * factors, 1.0).tolist())
+
+
+def test_each_request_has_each_quantile_once() -> None:
+    orders = {tuple(draw(j, s) for s in range(SCENES)) for j in range(200)}
+    assert all(sorted(order) == list(range(SCENES)) for order in orders)
+    assert len(orders) > 60  # and they are not in step
+
+
+def test_known_lengths_of_the_prompt_and_of_all() -> None:
+    own, pool = known_lengths(view_of([1, 2, 1], past_of([[9], [3, 1], []])))
+    assert own[:, 0].tolist() == [2, 0, 2] and own[0, 1:3].tolist() == [1, 3]
+    assert pool.tolist() == [1, 3, 9]
+    many, _ = known_lengths(view_of([0], past_of([list(range(1, 101))])))
+    assert many[0, 0] == 32 and np.diff(many[0, 1:]).min() > 0
+
+
+def ask(tail: Tail, batch: Batch, view: StepView, budget: np.ndarray, told: Any = LATENCY) -> None:
+    plan = tail.plan(view)  # kept until the rule has answered
+    tail.rule(pack(batch, plan, budget), told.seconds, told.params)
+
+
+def weights(left: list[np.ndarray], sharp: float) -> tuple[list[float], float]:
+    n, result, expected = len(left), [0.0] * len(left), 0.0
+    for s in range(SCENES):
+        now = [left[j][draw(j, s)] for j in range(n)]
+        longest = max(1.0, *now)
+        shares = [math.exp(sharp * (x / longest - 1)) for x in now]
+        for j in range(n):
+            result[j] += shares[j] / sum(shares) / SCENES
+        expected += longest / SCENES
+    return result, expected
+
+
+def decided(tail: Tail, batch: Batch, view: StepView) -> list[int]:
+    """The rule as docs/tail.md has it, at the first forward."""
+    n = int(batch.counts[DECODING])
+    slots = batch.slots[:n].tolist()
+    own, pool = known_lengths(view)
+    left = []
+    for i in slots:
+        over = (batch.ended > 0) & (batch.group == batch.group[i])
+        mine = own[i, 1 : 1 + int(own[i, 0])]
+        known = (mine, batch.ended[over].astype(float), pool)
+        at = (int(batch.generated[i]), int(batch.cap[i]))
+        left.append(quantiles(*known, *at, tail.general, tail.spread))
+    weight, longest = weights(left, tail.sharp)
+    mean = float(pool.mean()) if len(pool) else 0.0
+    trust = tail.trust * (1 - min(1.0, float(batch.counts[WAITING]) * mean / (n * longest)))
+    speed = _speed(view)
+    tokens = []  # class, expected gain, request, place in its draft
+    for j, i in enumerate(slots):
+        chance = 1.0
+        each_s = (trust * weight[j] + (1 - trust) / n) * BASE_S / speed + TOKEN_S
+        for t in range(int(batch.offered[i])):
+            own_chance = float(batch.chances[batch.labels[batch.labels_at[i] + t]])
+            chance = own_chance if batch.counts[TREES] else chance * own_chance
+            gain_s = chance * each_s
+            tokens.append((math.floor(4 * math.log2(gain_s / 1e-9)), gain_s, j, t))
+    # One class after the other, a few tokens at a time: which count leaves most?
+    tokens.sort(key=lambda token: -token[0])
+    best_s, count, gain_s, done = 0.0, 0, 0.0, 0
+    for _, group in groupby(tokens, key=lambda token: token[0]):
+        members = list(group)
+        mean_s = sum(token[1] for token in members) / len(members)
+        for k in range(1, len(members) + 1):
+            if k % max(1, n // 8) == 0 or k == len(members):
+                now_s = gain_s + k * mean_s - (done + k) * (TOKEN_S + view.cost.token_s)
+                if now_s > best_s + 1e-15:
+                    best_s, count = now_s, done + k
+        gain_s, done = gain_s + len(members) * mean_s, done + len(members)
+    chosen, budgets = {token[2:] for token in tokens[:count]}, [0] * n
+    for j in range(n):
+        while (j, budgets[j]) in chosen:
+            budgets[j] += 1
+    deepest = min(max(budgets), view.cost.most_steps)
+    worth_it = best_s > view.cost.once_s + view.cost.step_s * deepest
+    return budgets if worth_it else [0] * n
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    seed=st.integers(0, 1 << 30),
+    n=st.integers(1, 12),
+    trees=st.booleans(),
+    history=st.booleans(),
+    trust=st.sampled_from([0.0, 0.7, 1.0]),
+    cost=st.sampled_from([FREE, DraftCost(2e-3, 1e-3, 4.0, 1e-4)]),
+    waiting=st.sampled_from([0, 3]),
+)
+def test_the_rule_by_definition(
+    seed: int, n: int, trees: bool, history: bool, trust: float, cost: DraftCost, waiting: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    prompt = rng.integers(0, 3, n).tolist()
+    past = past_of([rng.integers(1, 90, 5).tolist() for _ in range(3)]) if history else ()
+    view = view_of(prompt, past, cost)
+    batch = empty_batch(view.prompt_len, view.cap, view.prompt)
+    labels = rng.integers(0, 256, 16 * n).astype(np.uint8)
+    chances = rng.random(256) ** 0.3
+    if trees:  # the likeliest nodes come first
+        chances = np.sort(chances)[::-1].copy()
+        labels = np.sort(labels.reshape(n, 16)).ravel()
+    batch = batch._replace(labels=read_only(labels), chances=chances)
+    decoding = rng.permutation(n)[: rng.integers(1, n + 1)]
+    over = np.setdiff1d(np.arange(n), decoding)
+    batch.ended[over] = rng.integers(1, 90, len(over))
+    batch.slots[: len(decoding)] = decoding
+    batch.generated[:] = rng.integers(1, 60, n)
+    batch.offered[:], batch.labels_at[:] = rng.integers(0, 17, n), 16 * np.arange(n)
+    batch.counts[[DECODING, WAITING, TREES]] = len(decoding), waiting, trees
+    batch.counts[KV_TOKENS] = 4 * len(decoding)
+    tail = Tail(trust=trust)
+    budget = np.full(n, -1, np.int32)
+    ask(tail, batch, view, budget)
+    assert budget[decoding].tolist() == decided(tail, batch, view)
+    assert (budget[over] == -1).all()
+
+
+def test_alone_a_token_is_drafted_if_its_odds_pay() -> None:
+    """P / (1 - P) > c_tok / c_base, whatever is known of lengths."""
+    view = view_of([0], ())
+    for ratio in (0.02, 0.5, 2.0):
+        latency = make_latency(f"linear:base=1e-2,token={1e-2 * ratio}")
+        for chance, wanted in ((0.99 * ratio / (1 + ratio), 0), (1.01 * ratio / (1 + ratio), 1)):
+            batch = empty_batch(view.prompt_len, view.cap, view.prompt)
+            batch = batch._replace(labels=read_only(np.zeros(1, np.uint8)))
+            batch.chances[0], batch.offered[0], batch.counts[DECODING] = chance, 1, 1
+            tail, budget = Tail(), np.zeros(1, np.int32)
+            ask(tail, batch, view, budget, latency)
+            assert budget[0] == wanted
+
+
+def test_who_has_more_to_go_gets_more() -> None:
+    view = view_of([0, 1], past_of([[10, 11, 12], [400, 420, 500]]))
+    batch = empty_batch(view.prompt_len, view.cap, view.prompt)
+    batch = batch._replace(labels=read_only(np.zeros(16, np.uint8)))
+    batch.chances[0], batch.offered[:], batch.counts[DECODING] = 0.6, 8, 2
+    batch.slots[:], batch.generated[:] = [0, 1], 1
+    budget, tail = np.zeros(2, np.int32), Tail()
+    ask(tail, batch, view, budget)
+    assert budget[1] > budget[0]
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_it_runs_to_the_end_and_shortens(seed: int) -> None:
+    rollouts = random_rollouts(seed, rl_steps=3, prompts=4, samples=4, longest=120, alphabet=2)
+    load = workload_of(rollouts)
+    results: dict[str, Any] = {}
+    for budget in ("fixed:k=0", "tail", "tail:trust=1,refresh=1"):
+        setup = Setup.of(drafter="suffix:scope=both", budget=budget)
+        results[budget] = simulate(load, setup).makespan_s
+        assert results[budget] == simulate(load, setup).makespan_s  # the same again
+    assert results["tail"] < 0.9 * results["fixed:k=0"]
