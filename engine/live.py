@@ -36,26 +36,14 @@ from ..policies.view import StepView
 from ..traces.rollouts import Rollouts
 from ..traces.store import Trace
 from .history import History
-from .seats import Numbers, Seats
+from .seats import Numbers, Request, Seats
 from .settings import LiveSettings
+from .sound import NO_LABELS, all_sound, labels_of, sound
 
 logger = logging.getLogger(__name__)
 
 NO_OVERRIDE = -1
-NO_LABELS = np.zeros(0, np.uint8)
 LAST_STEP = 2**31 - 1  # traces and step logs keep RL steps as int32
-
-
-class Request:
-    """One request as a policy keeps it; `seat` is its place in the batch arrays."""
-
-    __slots__ = ("begun", "lost", "order", "prompt", "prompt_id", "reward", "seat")
-
-    def __init__(self, order: int, seat: int, prompt_id: Hashable, prompt: np.ndarray) -> None:
-        self.order, self.seat, self.prompt_id, self.prompt = order, seat, prompt_id, prompt
-        self.reward = UNKNOWN
-        self.begun = False  # the drafter knows it
-        self.lost = False  # the drafter failed on it: it goes on undrafted
 
 
 class LivePolicy:
@@ -362,41 +350,18 @@ class LivePolicy:
             return [
                 draft for i, r in zip(ids, requests, strict=True) for draft in self._draft([i], [r])
             ]
-        labels = getattr(answer, "labels", None)
-        if labels is None or len(labels) != len(drafts):
-            labels = [NO_LABELS] * len(drafts)
-        try:
-            # All of them at once, as every sound drafter allows.
-            if all(draft.dtype.kind in "iu" and draft.ndim == 1 for draft in drafts):
-                flat = np.concatenate(drafts)
-                if max(map(len, drafts)) <= self.settings.drafter.longest_draft and (
-                    not len(flat) or (flat.min() >= 0 and flat.max() < self._vocab_size)
-                ):
-                    return [(d.tolist(), row) for d, row in zip(drafts, labels, strict=True)]
-        except Exception:
-            pass  # which one it is shows below
-        return [
-            (self._sound(d, r), row) for d, r, row in zip(drafts, requests, labels, strict=True)
-        ]
-
-    def _sound(self, draft: Any, request: Request) -> list[int]:
-        """The draft up to its first token that is none, and to the drafter's longest."""
-        try:
-            tokens, longest = np.asarray(draft), self.settings.drafter.longest_draft
-            if tokens.ndim != 1 or (len(tokens) and tokens.dtype.kind not in "iu"):
-                raise ValueError(f"a draft that is no list of token ids: {draft!r:.80}")
-            if len(tokens) > longest:
-                self.fault("length", f"a draft of {len(tokens)} tokens is cut to {longest}")
-                tokens = tokens[:longest]
-            junk = np.flatnonzero((tokens < 0) | (tokens >= self._vocab_size))
-            if len(junk):
-                self.fault("junk", f"token {tokens[junk[0]]} of a vocabulary of {self._vocab_size}")
-                tokens = tokens[: junk[0]]
-            return [int(token) for token in tokens]
-        except Exception as error:
-            self.fault("draft", repr(error))
-            request.lost = True
-            return []
+        labels, longest = labels_of(answer, len(drafts)), self.settings.drafter.longest_draft
+        if all_sound(drafts, longest, self._vocab_size):
+            return [(d.tolist(), row) for d, row in zip(drafts, labels, strict=True)]
+        made = []
+        for draft, request, row in zip(drafts, requests, labels, strict=True):
+            try:
+                made.append((sound(draft, longest, self._vocab_size, self.fault), row))
+            except Exception as error:
+                self.fault("draft", repr(error))
+                request.lost = True
+                made.append(([], NO_LABELS))
+        return made
 
     def _guard(self, kind: str, call: Callable[..., Any], *args: Any) -> bool:
         """Whether the call went through."""

@@ -12,8 +12,21 @@ from collections.abc import Hashable
 import numpy as np
 
 from ..policies.batch import NO_CAP, Batch, empty_batch
+from ..policies.drafters.live import UNKNOWN
 
 MOST_OVER = 1 << 14  # requests that are over and may be seen; the oldest go first
+
+
+class Request:
+    """One request as a policy keeps it; `seat` is its place in the batch arrays."""
+
+    __slots__ = ("begun", "lost", "order", "prompt", "prompt_id", "reward", "seat")
+
+    def __init__(self, order: int, seat: int, prompt_id: Hashable, prompt: np.ndarray) -> None:
+        self.order, self.seat, self.prompt_id, self.prompt = order, seat, prompt_id, prompt
+        self.reward = UNKNOWN
+        self.begun = False  # the drafter knows it
+        self.lost = False  # the drafter failed on it: it goes on undrafted
 
 
 class Numbers(dict):

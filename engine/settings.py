@@ -75,6 +75,11 @@ class LiveSettings:
                 except RuntimeError as error:
                     raise ComponentError(f"{name}: {value}: {error}") from None
         self._check_drafter()
+        if not getattr(self.budget, "in_engine", True):
+            raise ComponentError(
+                f"budget '{self.budget.name}' prefills everybody again when it switches, which no "
+                "engine can be asked to do: use switch=free, or simulate it"
+            )
         if not isinstance(self.coupled, bool):
             raise ComponentError(f"coupled must be true or false, got {self.coupled!r}")
         k = self.longest_draft

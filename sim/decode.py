@@ -28,6 +28,7 @@ from ..policies.batch import (
 from ..policies.compiled import jit
 from ..policies.latency import LATENCY
 from ..policies.profile import accepted_of
+from .jump import decode_jump, retire
 from .schedule import preempt_last, schedule
 from .state import (
     ACCEPTED,
@@ -72,67 +73,6 @@ def _drafting_s(cost, drafted, deepest):
     if drafted == 0:
         return 0.0
     return cost[0] + cost[1] * min(float(deepest), cost[2]) + cost[3] * drafted
-
-
-@jit(inner=True)
-def _retire(batch, state):
-    """Take out the running requests that have reached their end, keeping the others' order."""
-    kept = 0
-    for j in range(state.n[RUNNING]):
-        i = state.running[j]
-        if batch.generated[i] == state.output_len[i]:
-            state.phase[i] = DONE
-            batch.ended[i] = state.output_len[i]
-            state.finish_s[i] = state.clock[0]
-            state.n[FREE] += state.blocks[i]
-            state.blocks[i] = 0
-        else:
-            state.running[kept] = i
-            batch.slots[kept] = i
-            kept += 1
-    state.n[RUNNING] = kept
-
-
-@jit(inner=True)
-def _decode_jump(batch, state, latency, params, covered, limits, until_s, log):
-    """Forwards without drafts until somebody finishes: the batch does not change, only KV grows."""
-    n = state.n[RUNNING]
-    steps = np.int64(UNLIMITED)
-    kv = 0
-    for j in range(n):
-        i = state.running[j]
-        steps = min(steps, state.output_len[i] - batch.generated[i])
-        kv += batch.prompt_len[i] + batch.generated[i]
-    if limits[BLOCKS] < UNLIMITED:
-        steps = min(steps, state.n[FREE] // n * limits[BLOCK])
-    if len(log.seconds) > 0:
-        steps = min(steps, len(log.seconds) - state.n[LOGGED])
-    steps = min(steps, limits[MOST_FORWARDS])
-    done, outside = 0, 0
-    while done < steps and state.clock[0] < until_s:
-        begin = state.clock[0]
-        state.clock[0] = begin + latency(n, n, kv, kv, 0, 0, params)
-        outside += unmeasured(covered, n, n, kv, kv, 0)
-        if len(log.seconds) > 0:
-            record(log, state, begin, state.n[TAIL] - state.n[HEAD], n, n, 0, 0, kv, kv, 0)
-        kv += n
-        done += 1
-    finished = False
-    for j in range(n):
-        i = state.running[j]
-        batch.generated[i] += done
-        batch.forwards[i] += done
-        finished |= batch.generated[i] == state.output_len[i]
-        if limits[BLOCKS] < UNLIMITED:
-            need = (batch.prompt_len[i] + batch.generated[i] - 2) // limits[BLOCK] + 1
-            if need > state.blocks[i]:
-                state.n[FREE] -= need - state.blocks[i]
-                state.blocks[i] = need
-    state.n[FORWARDS] += done
-    state.n[TOKENS] += done * n
-    state.n[OUTSIDE] += outside
-    if finished:
-        _retire(batch, state)
 
 
 @jit(inner=True)
@@ -369,7 +309,7 @@ def _forward(
         waiting = state.n[TAIL] - state.n[HEAD]
         record(log, state, begin, waiting, tokens, requests, total, good, kv, pairs, prefill)
     if finished:
-        _retire(batch, state)
+        retire(batch, state)
     else:
         for j in range(state.n[RUNNING]):
             batch.slots[j] = state.running[j]
@@ -420,7 +360,7 @@ def run(
             and n * margin <= state.n[FREE]
         ):
             if longest == 0:
-                _decode_jump(batch, state, latency, params, covered, limits, until_s, log)
+                decode_jump(batch, state, latency, params, covered, limits, until_s, log)
             else:
                 _decode_forwards(
                     batch, handles, state, drafted, matched, offsets, shape, rule, told,

@@ -106,16 +106,16 @@ def _rule(handles, latency, params):
     # All tokens at hand by what they are expected to gain, in classes.
     trees, labels, chances = batch.counts[TREES] != 0, batch.labels, batch.chances
     offered, labels_at = batch.offered, batch.labels_at
-    gains_s, counts = np.zeros(CLASSES), np.zeros(CLASSES, np.int64)
+    gains_s, counts, each_s = np.zeros(CLASSES), np.zeros(CLASSES, np.int64), np.empty(n)
     for j in range(n):
-        i = slots[j]
+        i, chance = slots[j], 1.0
         weight_now = rows[i, WEIGHT] if rows[i, WEIGHT] > 0.0 else 1.0 / n  # it has just come
-        each_s, chance = weight_now * last_s + common_s, 1.0
+        each_s[j] = weight_now * last_s + common_s
         for d in range(offered[i]):
             own_chance = chances[labels[labels_at[i] + d]]
             chance = own_chance if trees else chance * own_chance
-            which = _class_of(chance * each_s)
-            gains_s[which] += chance * each_s
+            which = _class_of(chance * each_s[j])
+            gains_s[which] += chance * each_s[j]
             counts[which] += 1
 
     # The best ones, as many as leave most over what they cost.
@@ -137,13 +137,11 @@ def _rule(handles, latency, params):
                 best_s, best_class, best_count = left_s, which, done
     deepest = 0
     for j in range(n):
-        i = slots[j]
-        weight_now = rows[i, WEIGHT] if rows[i, WEIGHT] > 0.0 else 1.0 / n
-        each_s, chance, d = weight_now * last_s + common_s, 1.0, 0
+        i, chance, d = slots[j], 1.0, 0
         while d < offered[i]:
             own_chance = chances[labels[labels_at[i] + d]]
             chance = own_chance if trees else chance * own_chance
-            which = _class_of(chance * each_s)
+            which = _class_of(chance * each_s[j])
             if which < best_class or (which == best_class and best_count == 0):
                 break
             best_count -= which == best_class
@@ -168,7 +166,7 @@ def _speed(view: StepView) -> float:
 
 @dataclass(frozen=True)
 class Tail:
-    """The drafts that are expected to take most off the makespan, over what they add to the forward.
+    """The drafts expected to take most off the makespan, over what they add to the forward.
 
     An accepted token saves its request a part of a forward, which shortens the makespan if that
     request turns out to be the last one; it saves every forward that the request is carried along;

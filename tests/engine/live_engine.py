@@ -21,11 +21,12 @@ from longtail.engine.tiny.task import draw_prompt_set, write_solution
 from longtail.policies.components import BUDGETS, DRAFTERS
 
 IN_ENGINE = [name for name, drafter in DRAFTERS.classes.items() if drafter.in_engine]
-# Every drafter, and every budget with one of them; test_live_replay.py has all combinations.
+BUDGETS_IN_ENGINE = [n for n in BUDGETS.classes if getattr(BUDGETS.make(n), "in_engine", True)]
+# Every drafter, and every budget with one of them; test_live_replay.py has more combinations.
 POLICIES = [
     f"{drafter}/{budget}"
     for drafter in IN_ENGINE
-    for budget in BUDGETS.classes
+    for budget in BUDGETS_IN_ENGINE
     if drafter == "suffix" or budget == "unlimited"
 ]
 LONGEST_DRAFT = max(DRAFTERS.make(name).longest_draft for name in IN_ENGINE)
