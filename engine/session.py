@@ -29,8 +29,8 @@ import numpy as np
 from ..policies.drafters.live import UNKNOWN
 from ..traces.schema import TraceMeta
 from .live import LAST_STEP, LivePolicy
-from .seats import Request
 from .recorder import Recorder, Samples
+from .seats import Request
 from .settings import LiveSettings
 from .step_log import StepLog
 from .warm_up import warm_up

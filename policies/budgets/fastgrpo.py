@@ -47,11 +47,11 @@ class Fastgrpo:
     from. A drafter's trees have their own shape: here the budget is min(N - 1, K + K^2 (L - 1))
     nodes, the likeliest first; K does not touch chains. N is rounded down, as in the code.
 
-    The code (read in copies of its repository) never drafts less deep than 3 tokens, so far as N - 1
-    allow (`form=released`), and stops with an error where N < 2; we do not draft there. Its C_peak
-    is 160, or measured: the smallest batch of one-token requests with 95 % of the most tokens per
-    second among batches of up to 256. `capacity=0` reads that off the latency model that the
-    budget is told.
+    The code (read in copies of its repository) never drafts less deep than 3 tokens, so far as
+    N - 1 allow (`form=released`), and stops with an error where N < 2; we do not draft there.
+    Its C_peak is 160, or measured: the smallest batch of one-token requests with 95 % of the most
+    tokens per second among batches of up to 256. `capacity=0` reads that off the latency model
+    that the budget is told.
     """
 
     name: ClassVar[str] = "fastgrpo"
