@@ -189,9 +189,9 @@ class Tail:
         0.7, "in what is known of lengths; 0: everybody is as likely to be last", low=0.0, high=1.0
     )
     general: float = option(
-        0.4, "weight of everybody's lengths beside the prompt's own", low=0.0, high=0.99
+        0.85, "weight of everybody's lengths beside the prompt's own", low=0.0, high=0.99
     )
-    spread: float = option(0.5, "of lengths around known ones, standard deviation of log", low=0.0)
+    spread: float = option(1.0, "of lengths around known ones, standard deviation of log", low=0.0)
 
     def plan(self, view: StepView) -> Plan:
         """What is known of lengths."""

@@ -251,7 +251,7 @@ def test_who_has_more_to_go_gets_more() -> None:
     batch = batch._replace(labels=read_only(np.zeros(16, np.uint8)))
     batch.chances[0], batch.offered[:], batch.counts[DECODING] = 0.6, 8, 2
     batch.slots[:], batch.generated[:] = [0, 1], 1
-    budget, tail = np.zeros(2, np.int32), Tail()
+    budget, tail = np.zeros(2, np.int32), Tail(general=0.2)
     ask(tail, batch, view, budget)
     assert budget[1] > budget[0]
 
