@@ -202,8 +202,8 @@ def costs(load: Workload, drafter: Any, rl_step: int) -> tuple[float | None, flo
     """
     if not drafter.in_engine or load.tokens is None:
         cost, longest = cost_of(drafter), drafter.longest_draft
-        once = cost.once_s + cost.step_s * min(longest, cost.most_steps)
-        seconds = once / BATCH + cost.token_s * longest
+        own = cost.token_s * longest
+        seconds = (cost.whole_s(longest) - own) / BATCH + own
         return (1e6 * seconds if seconds else None), 0.0
     load.forget()
     return time_live(load.live_at(drafter, 0, rl_step), load, load.tokens, rl_step)

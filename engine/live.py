@@ -20,6 +20,8 @@ import numpy as np
 from ..policies.batch import (
     DECODING,
     KV_TOKENS,
+    MAX_DRAFT,
+    NEXT_LONGEST,
     NO_CAP,
     PREFILLING,
     WAITING,
@@ -129,6 +131,7 @@ class LivePolicy:
         self._plan, self._planned = None, 0
         self._unplanned = list(self._requests.values())
         self._seats.forget()
+        self._seats.batch.counts[NEXT_LONGEST] = MAX_DRAFT
 
     def arrive(
         self,
@@ -182,6 +185,7 @@ class LivePolicy:
         counts[PREFILLING], counts[KV_TOKENS] = prefilling, kv_tokens
         room = np.minimum(batch.cap[seats] - batch.generated[seats] - 1, self.k).clip(0)
         if self._sees:
+            room = np.minimum(room, counts[NEXT_LONGEST])
             made = self._drafts(decoding, requests, room)
             batch = self._offer(seats, made, room)
         if not self._guard("rule", self._ask, batch):

@@ -39,11 +39,12 @@ class Batch(NamedTuple):
     offered: np.ndarray  # int32[N]: tokens of the draft at hand, as far as K and the cap allow
     labels_at: np.ndarray  # int64[N]: where its labels begin in `labels`
     labels: np.ndarray  # uint8: what the drafter knows of each token's chances
-    chances: np.ndarray  # float64[256]: what that means (policies/confidence.py)
-    last: np.ndarray  # int64[7]: the forward before: tokens, requests, KV tokens, pairs, prefill
-    # tokens, draft tokens, accepted
-    counts: np.ndarray  # int64[6]: decoding, waiting, prefilling, tokens of all running; whether
-    # drafts are trees; set by the rule: all running are to be prefilled again
+    chances: np.ndarray  # float64[LABELS]: what that means (policies/confidence.py)
+    last: np.ndarray  # int64[LASTS]: the forward before: tokens, requests, KV tokens, pairs,
+    # prefill tokens, draft tokens, accepted
+    counts: np.ndarray  # int64[COUNTS]: decoding, waiting, prefilling, tokens of all running;
+    # whether drafts are trees; set by the rule: all running are to be prefilled again; and, if it
+    # sees drafts, how long those of the next forward are to be made at most
 
 
 class Plan(NamedTuple):
@@ -53,10 +54,13 @@ class Plan(NamedTuple):
     request: np.ndarray  # float64[N, C]: one row per request, the rule may write to it
 
 
-DECODING, WAITING, PREFILLING, KV_TOKENS, TREES, RESTART = range(6)  # entries of `counts`
+# entries of `counts`
+DECODING, WAITING, PREFILLING, KV_TOKENS, TREES, RESTART, NEXT_LONGEST = range(COUNTS := 7)
+# and of `last`
 LAST_TOKENS, LAST_REQUESTS, LAST_KV, LAST_PAIRS, LAST_PREFILL, LAST_DRAFTED, LAST_ACCEPTED = range(
-    7
-)  # and of `last`
+    LASTS := 7
+)
+LABELS = 256
 
 _I4, _I8, _F8 = types.int32[::1], types.int64[::1], types.float64[::1]
 # Labels may be a view of read-only memory shared between processes.
@@ -79,6 +83,8 @@ def empty_batch(prompt_len: np.ndarray, cap: np.ndarray, group: np.ndarray | Non
     def zeros() -> np.ndarray:
         return np.zeros(n, np.int32)
 
+    counts = np.zeros(COUNTS, np.int64)
+    counts[NEXT_LONGEST] = MAX_DRAFT
     return Batch(
         slots=zeros(),
         prompt_len=np.ascontiguousarray(prompt_len, np.int32),
@@ -92,9 +98,9 @@ def empty_batch(prompt_len: np.ndarray, cap: np.ndarray, group: np.ndarray | Non
         offered=zeros(),
         labels_at=np.zeros(n, np.int64),
         labels=read_only(np.zeros(0, np.uint8)),
-        chances=np.zeros(256),
-        last=np.zeros(7, np.int64),
-        counts=np.zeros(6, np.int64),
+        chances=np.zeros(LABELS),
+        last=np.zeros(LASTS, np.int64),
+        counts=counts,
     )
 
 

@@ -13,11 +13,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from .batch import LABELS
 from .compiled import jit
 from .drafts import Drafts
 from .profile import Profile
-
-LABELS = 256
 
 
 class Confidence:

@@ -13,10 +13,10 @@ from llvmlite import ir
 from numba import carray, types
 from numba.extending import intrinsic
 
-from .batch import Batch, Plan
+from .batch import COUNTS, LABELS, LASTS, Batch, Plan
 from .compiled import jit
 
-_REQUESTS, _VALUES, _COLUMNS, _LABELS, _FIRST = range(5)  # sizes, then where addresses begin
+_REQUESTS, _VALUES, _COLUMNS, _KNOWN, _FIRST = range(5)  # sizes, then where addresses begin
 
 
 def pack(batch: Batch, plan: Plan, budget: np.ndarray) -> np.ndarray:
@@ -62,10 +62,10 @@ def unpack(handles):
         _ints(handles, 8),
         _ints(handles, 9),
         carray(_pointer(handles[at + 10]), n, np.int64),
-        carray(_pointer(handles[at + 11]), handles[_LABELS], np.uint8),
-        carray(_pointer(handles[at + 12]), 256, np.float64),
-        carray(_pointer(handles[at + 13]), 7, np.int64),
-        carray(_pointer(handles[at + 14]), 6, np.int64),
+        carray(_pointer(handles[at + 11]), handles[_KNOWN], np.uint8),
+        carray(_pointer(handles[at + 12]), LABELS, np.float64),
+        carray(_pointer(handles[at + 13]), LASTS, np.int64),
+        carray(_pointer(handles[at + 14]), COUNTS, np.int64),
     )
     plan = Plan(
         carray(_pointer(handles[at + 15]), handles[_VALUES], np.float64),

@@ -81,3 +81,36 @@ def left_quantiles(own, siblings, pool, generated, cap, general, spread, left):
         # Lengths and factors are independent: the factor's quantiles in another order.
         factor = np.exp(spread * NORMAL[(11 * s + 3) % SCENES])
         left[s] = min(max((length[order[k]] - generated) * factor, 1.0), cap - generated)
+
+
+@jit(inner=True)
+def draw(j, s):
+    """Which of its quantiles the j-th request has in scene s: each once, as if independently."""
+    hashed = np.uint32(j) * np.uint32(2654435761)
+    return np.int64((np.uint32(s) * ((hashed >> 7) | 1) + (hashed >> 16)) % SCENES)
+
+
+@jit(inner=True)
+def weigh(left, n, sharp, weight):
+    """weight[j]: how likely the j-th request is to be the last one, or near it.
+
+    left: float64[n, SCENES]. Returns how long the longest is expected to take, and how many there
+    are that are as long, or nearly so.
+    """
+    weight[:n] = 0.0
+    expected = together = 0.0
+    share = np.empty(n)
+    for s in range(SCENES):
+        longest, total = 1.0, 0.0
+        for j in range(n):
+            longest = max(longest, left[j, draw(j, s)])
+        for j in range(n):
+            share[j] = np.exp(sharp * (left[j, draw(j, s)] / longest - 1.0))
+            total += share[j]
+        square = 0.0
+        for j in range(n):
+            weight[j] += share[j] / (total * SCENES)
+            square += share[j] ** 2
+        expected += longest / SCENES
+        together += total**2 / square / SCENES
+    return expected, together

@@ -20,12 +20,14 @@ from ..policies.batch import (
     BATCH,
     DECODING,
     KV_TOKENS,
+    NEXT_LONGEST,
     PREFILLING,
     RESTART,
     RULE,
     WAITING,
 )
 from ..policies.compiled import jit
+from ..policies.drafters.cost import drafting_s
 from ..policies.latency import LATENCY
 from ..policies.profile import accepted_of
 from .jump import decode_jump, retire
@@ -68,16 +70,10 @@ from .tally import locate, record, remember, unmeasured
 
 
 @jit(inner=True)
-def _drafting_s(cost, drafted, deepest):
-    """What the drafter itself takes for a forward's drafts (policies/drafters/cost.py)."""
-    if drafted == 0:
-        return 0.0
-    return cost[0] + cost[1] * min(float(deepest), cost[2]) + cost[3] * drafted
-
-
-@jit(inner=True)
 def _offer(batch, drafted, offsets, label_starts, longest, n):
-    """Show the rule the drafts at hand of the n decoding requests."""
+    """Show the rule the drafts of the n who decode; returns their tokens, and the longest's."""
+    longest = min(longest, batch.counts[NEXT_LONGEST])
+    made, deepest = 0, np.int32(0)
     for j in range(n):
         i = batch.slots[j]
         g = batch.generated[i]
@@ -85,6 +81,9 @@ def _offer(batch, drafted, offsets, label_starts, longest, n):
         most = min(np.int32(longest), batch.cap[i] - g - np.int32(1))
         batch.offered[i] = max(min(np.int32(drafted[at]), most), np.int32(0))
         batch.labels_at[i] = label_starts[at]
+        made += batch.offered[i]
+        deepest = max(deepest, batch.offered[i])
+    return made, deepest
 
 
 @jit(inner=True)
@@ -134,23 +133,27 @@ def _decode_forwards(
             break
         counts[DECODING] = n
         counts[KV_TOKENS] = held
+        made, deepest, now = 0, np.int32(0), longest
         if sees:
+            now = min(longest, np.int32(counts[NEXT_LONGEST]))
             for j in range(n):
                 i = np.uint32(slots[j])
                 g = generated[i]
                 at = np.uint64(offsets[i] + g)
-                most = min(longest, cap[i] - g - np.int32(1))
+                most = min(now, cap[i] - g - np.int32(1))
                 offered[i] = max(min(np.int32(drafted[at]), most), np.int32(0))
                 labels_at[i] = label_starts[at]
+                made += offered[i]
+                deepest = max(deepest, offered[i])
         rule(handles, told, told_params)
         if counts[RESTART] != 0:
             break
-        total, good, kv, pairs, deepest = 0, 0, 0, 0, np.int32(0)
+        total, good, kv, pairs = 0, 0, 0, 0
         for j in range(n):
             i = np.uint32(slots[j])
             g = generated[i]
             at = np.uint64(offsets[i] + g)
-            d = min(min(budget[i], np.int32(drafted[at])), min(longest, cap[i] - g - np.int32(1)))
+            d = min(min(budget[i], np.int32(drafted[at])), min(now, cap[i] - g - np.int32(1)))
             d = max(d, np.int32(0))
             a = min(d, np.int32(matched[at]))
             if trees and a > 0:
@@ -162,7 +165,8 @@ def _decode_forwards(
             all_drafted[i] += d
             all_accepted[i] += a
             total += d
-            deepest = max(deepest, d)
+            if not sees:
+                deepest = max(deepest, d)
             good += a
             held += gain
             reach = prompt_len[i] + g + d
@@ -178,7 +182,7 @@ def _decode_forwards(
                 locate(log, g, d, a)
         begin = clock
         clock = begin + latency(n + total, n, kv, pairs, 0, total, params)
-        clock += _drafting_s(shape.cost, total, deepest)
+        clock += drafting_s(shape.cost, made if sees else total, deepest)
         outside += unmeasured(covered, n + total, n, kv, pairs, 0)
         remember(last, n + total, n, kv, pairs, 0, total, good)
         done += 1
@@ -231,25 +235,33 @@ def _forward(
     batch.counts[WAITING] = state.n[TAIL] - state.n[HEAD]
     batch.counts[PREFILLING] = state.n[IN_PREFILL]
     batch.counts[KV_TOKENS] = held
+    sees, made, deepest = len(shape.label_starts) > 0, 0, 0
     if decoding > 0 and limits[LONGEST_DRAFT] > 0:
-        if len(shape.label_starts) > 0:
-            _offer(batch, drafted, offsets, shape.label_starts, limits[LONGEST_DRAFT], decoding)
+        if sees:
+            made, deepest = _offer(
+                batch, drafted, offsets, shape.label_starts, limits[LONGEST_DRAFT], decoding
+            )
         rule(handles, told, told_params)
         if batch.counts[RESTART] != 0:
             return
+        if sees:
+            for j in range(decoding):
+                i = batch.slots[j]
+                state.budget[i] = min(state.budget[i], batch.offered[i])
 
     requests = schedule(batch, state, limits, drafted, offsets)
     if requests == 0:
         return  # everybody was preempted: nothing runs, no time passes
 
-    tokens, kv, pairs, prefill, total, good, deepest = 0, 0, 0, 0, 0, 0, 0
+    tokens, kv, pairs, prefill, total, good = 0, 0, 0, 0, 0, 0
     for j in range(requests):
         i = state.running[j]
         mine = state.scheduled[i]
         if state.phase[i] == DECODE:
             reach = batch.prompt_len[i] + batch.generated[i] - 1 + mine
             total += mine - 1
-            deepest = max(deepest, mine - 1)
+            if not sees:
+                deepest = max(deepest, mine - 1)
         else:
             reach = state.computed[i] + mine
             prefill += mine
@@ -258,7 +270,7 @@ def _forward(
         pairs += mine * (2 * np.int64(reach) - mine + 1) // 2
     begin = state.clock[0]
     state.clock[0] = begin + latency(tokens, requests, kv, pairs, prefill, total, params)
-    state.clock[0] += _drafting_s(shape.cost, total, deepest)
+    state.clock[0] += drafting_s(shape.cost, made if sees else total, deepest)
     state.n[OUTSIDE] += unmeasured(covered, tokens, requests, kv, pairs, prefill)
 
     finished, heads = False, 0
@@ -331,7 +343,8 @@ def run(
     batch, state: as documented on the types; changed in place. handles: what the rule takes
     (policies/handles.py). drafted, matched: uint8,
     offsets: int64[N + 1]: the drafter's profile of these N requests; shape: of its trees, and what
-    drafting costs. told, told_params: what the rule is told that forwards cost. covered:
+    drafting costs: whatever is verified, or, if the rule sees drafts, whatever is at hand. told,
+    told_params: what the rule is told that forwards cost. covered:
     float64[5, 2], the range of the latency model's arguments (policies/latency). limits: int64[6]:
     seats (max_num_seqs), tokens per forward (max_num_batched_tokens), tokens per KV block, K, KV
     blocks, forwards to be done (UNLIMITED: no limit). A forward that has begun is finished, so the

@@ -9,12 +9,13 @@ import numpy as np
 
 from ..batch import DECODING, MAX_DRAFT, RULE_SIGNATURE, TREES, Plan
 from ..compiled import jit
+from ..drafters.cost import drafting_s
 from ..handles import unpack
 from ..registry import option
 from ..view import StepView
 from .outlook import held_tokens
 
-ONCE, STEP, MOST_STEPS, TOKEN, MOST = range(5)  # plan.values
+COST, MOST = 0, 4  # plan.values; COST: drafters/cost.py
 
 
 @jit(inner=True)
@@ -37,7 +38,7 @@ def _scores(slots, n, offered, labels_at, labels, chances, trees, most, starts):
 
 
 @jit(inner=True)
-def _most_per_second(latency, params, ranked, n, held, drafting_s):
+def _most_per_second(latency, params, ranked, n, held, made_s):
     """How many of the likeliest tokens to verify; ranked: their chances, ascending."""
     best, rate, expected = 0, -1.0, float(n)
     context = held / n
@@ -45,7 +46,7 @@ def _most_per_second(latency, params, ranked, n, held, drafting_s):
         if m > 0:
             expected += ranked[len(ranked) - m]
         pairs = np.int64(held + m * context)  # who drafts them is not looked at
-        seconds = drafting_s + latency(n + m, n, held + m, pairs, 0, m, params)
+        seconds = made_s + latency(n + m, n, held + m, pairs, 0, m, params)
         if expected > rate * seconds:
             best, rate = m, expected / seconds
     return best
@@ -60,15 +61,13 @@ def _rule(handles, latency, params):
         slots, n, batch.offered, batch.labels_at, batch.labels, batch.chances,
         batch.counts[TREES] != 0, np.int64(values[MOST]), starts,
     )  # fmt: skip
-    drafting_s, deepest = 0.0, 0
+    deepest = 0
     for j in range(n):
         deepest = max(deepest, starts[j + 1] - starts[j])
-    if deepest > 0:
-        drafting_s = values[ONCE] + values[STEP] * min(deepest, values[MOST_STEPS])
-        drafting_s += values[TOKEN] * len(scores)
+    made_s = drafting_s(values[COST:MOST], len(scores), deepest)
     ranked = np.sort(scores)
     held = held_tokens(slots, n, batch.prompt_len, batch.generated)
-    best = _most_per_second(latency, params, ranked, n, held, drafting_s)
+    best = _most_per_second(latency, params, ranked, n, held, made_s)
     least = ranked[len(ranked) - best] if best > 0 else np.inf
     ties = best  # how many tokens that are exactly as likely as the last one there is room for
     for i in range(len(ranked) - best, len(ranked)):
@@ -118,6 +117,4 @@ class AdaptiveVerification:
 
     def plan(self, view: StepView) -> Plan:
         """What drafting costs; the chances come with the batch."""
-        cost = view.cost
-        values = [cost.once_s, cost.step_s, cost.most_steps, cost.token_s, float(self.most)]
-        return Plan(np.array(values), np.zeros((len(view.prompt), 1)))
+        return Plan(np.append(view.cost.array, self.most), np.zeros((len(view.prompt), 1)))

@@ -11,6 +11,8 @@ there may be 48 groups, and a reward may stand on the arm's accepted length over
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from ..batch import (
@@ -23,12 +25,11 @@ from ..batch import (
     LAST_TOKENS,
 )
 from ..compiled import jit
+from ..drafters.cost import drafting_s
 from ..view import StepView
 
-(
-    PULLED, PULLED_SIZE, DRAWS, STREAM, ARMS, GROUPS, WINDOW, AVERAGE, STEADY,
-    ONCE_S, STEP_S, MOST_STEPS, TOKEN_S, FIRST,
-) = range(14)  # fmt: skip
+PULLED, PULLED_SIZE, DRAWS, STREAM, ARMS, GROUPS, WINDOW, AVERAGE, STEADY, COST = range(10)
+FIRST = COST + 4  # COST: drafters/cost.py
 NOTHING = -1.0  # in PULLED
 MEAN, MEDIAN, TRIMMED = range(3)  # kinds of AVERAGE; MEAN is of all pulls, without a window
 ALL_GROUPS = 48
@@ -48,15 +49,16 @@ def bandit_state(
     view: StepView,
 ) -> np.ndarray:
     """The memory of a bandit that has pulled nothing; lengths: each arm's draft tokens."""
-    arms, cost = len(lengths), view.cost
+    arms = len(lengths)
     cells = groups * arms
     state = np.zeros(FIRST + 2 * arms + groups + 2 * cells + 2 * cells * window)
     state[PULLED], state[AVERAGE], state[STEADY] = NOTHING, average, steady
     # 53 bits: as many as a float64 keeps.
     state[STREAM] = float(int(_mix(np.uint64((seed << 32) + view.rl_step))) >> 11)
     state[ARMS], state[GROUPS], state[WINDOW] = arms, groups, window
-    state[ONCE_S], state[STEP_S], state[TOKEN_S] = cost.once_s, cost.step_s, cost.token_s
-    state[MOST_STEPS] = min(cost.most_steps, view.longest_draft)
+    # However long the arm, a draft is no longer than the drafter makes them.
+    most_steps = min(view.cost.most_steps, view.longest_draft)
+    state[COST:FIRST] = replace(view.cost, most_steps=most_steps).array
     state[FIRST : FIRST + arms] = lengths
     averages = FIRST + 2 * arms + groups + cells
     state[averages : averages + cells] = UNSEEN
@@ -184,9 +186,7 @@ def settle(state, last, latency, params):
     seconds = latency(
         last[LAST_TOKENS], requests, last[LAST_KV], last[LAST_PAIRS], 0, drafted, params
     )
-    if drafted > 0:
-        steps = min(arm_lengths(state)[arm], state[MOST_STEPS])
-        seconds += state[ONCE_S] + state[STEP_S] * steps + state[TOKEN_S] * drafted
+    seconds += drafting_s(state[COST:FIRST], drafted, arm_lengths(state)[arm])
     gained = last[LAST_ACCEPTED] / requests + 1.0
     length = gained
     if state[STEADY] != 0:

@@ -13,12 +13,13 @@ import numpy as np
 
 from ..batch import Plan
 from ..compiled import jit
+from ..drafters.cost import drafting_s
 from ..view import StepView
 
 WEIGHT = 8.0  # judged tokens that the start counts for, as in policies/confidence.py
 NEGLIGIBLE = 1e-12  # fainter counts are dropped: numbers with leading zeros are slow
 FORWARDS, DRAFTED, ACCEPTED, OWN = range(4)  # columns of plan.request; what follows is the policy's
-KEEP, ONCE, STEP, MOST_STEPS, TOKEN, ALPHA, RATES = range(7)  # plan.values; RATES, JUDGED and GOOD
+KEEP, ALPHA, COST, RATES = 0, 1, 2, 6  # plan.values; COST: drafters/cost.py; RATES, JUDGED and GOOD
 # are of each position, then come the policy's own
 
 
@@ -28,7 +29,7 @@ def start(view: StepView, cold: float, half_life: float, own: list[float], colum
     cold: acceptance rate where there is no history; half_life: forwards; own: the policy's values,
     which come last; columns: how many of its own it keeps of each request.
     """
-    size, cost = max(view.longest_draft, 1), view.cost
+    size = max(view.longest_draft, 1)
     judged, good = np.zeros(size), np.zeros(size)
     for past in view.past:
         if past.rl_step == view.rl_step - 1:
@@ -36,7 +37,7 @@ def start(view: StepView, cold: float, half_life: float, own: list[float], colum
     total = judged.sum()
     alpha = good.sum() / total if total else cold
     rates = (good + WEIGHT * alpha) / (judged + WEIGHT)
-    head = [0.5 ** (1 / half_life), cost.once_s, cost.step_s, cost.most_steps, cost.token_s, alpha]
+    head = [0.5 ** (1 / half_life), alpha, *view.cost.array]
     values = np.concatenate([head, rates, np.zeros(2 * size), own])
     return Plan(values, np.zeros((len(view.prompt), OWN + columns)))
 
@@ -120,9 +121,7 @@ def best_length(latency, params, values, n, held, alpha, longest):
         if k > 0:
             power *= alpha
             expected += power
-            seconds += (
-                values[ONCE] + values[STEP] * min(k, values[MOST_STEPS]) + values[TOKEN] * n * k
-            )
+            seconds += drafting_s(values[COST:RATES], n * k, k)
         if seconds / expected < least:
             best, least = k, seconds / expected
     return best

@@ -9,12 +9,13 @@ import numpy as np
 
 from ..batch import DECODING, RULE_SIGNATURE, Plan
 from ..compiled import jit
+from ..drafters.cost import drafting_s
 from ..handles import unpack
-from ..profile import PROBES
 from ..registry import option
 from ..view import PastStep, StepView
+from .speeds import speed_table
 
-LENGTHS, CONTEXT, ONCE_S, STEP_S, MOST_STEPS, TOKEN_S, FIRST = range(7)  # values
+LENGTHS, CONTEXT, COST, FIRST = 0, 1, 2, 6  # in values; COST: drafters/cost.py
 UNSOLVED = -1.0
 
 
@@ -27,9 +28,7 @@ def _best(values, lengths, gain, drafted, n, latency, params):
         kv = np.int64(n * values[CONTEXT]) + drafts
         pairs = np.int64((n + drafts) * values[CONTEXT])
         seconds = latency(n + drafts, n, kv, pairs, 0, drafts, params)
-        if drafts > 0:
-            steps = min(lengths[c], values[MOST_STEPS])
-            seconds += values[ONCE_S] + values[STEP_S] * steps + values[TOKEN_S] * drafts
+        seconds += drafting_s(values[COST:FIRST], drafts, lengths[c])
         speed = n * gain[c] / seconds
         if speed > most:
             best, most = lengths[c], speed
@@ -88,35 +87,14 @@ class Respec:
         """Candidate lengths with their gains; the rule solves for each batch size it meets."""
         past = [p for p in view.past if self.window == 0 or p.rl_step >= view.rl_step - self.window]
         if past:
-            candidates = _candidates(past, view.longest_draft)
+            candidates = speed_table(past, view.longest_draft)
         else:  # one candidate: nothing to choose
             candidates = np.array([[self.cold], [1.0], [self.cold]], float)
-        cost = view.cost
         context = float(view.prompt_len.mean()) if len(view.prompt_len) else 0.0
-        head = [
-            candidates.shape[1],
-            context + _mean_position(past),
-            cost.once_s,
-            cost.step_s,
-            cost.most_steps,
-            cost.token_s,
-        ]
+        head = [candidates.shape[1], context + _mean_position(past), *view.cost.array]
         solved = np.full(len(view.prompt) + 1, UNSOLVED)
         values = np.concatenate([head, candidates.ravel(), solved])
         return Plan(values, np.zeros((len(view.prompt), 1)))
-
-
-def _candidates(past: list[PastStep], longest: int) -> np.ndarray:
-    """float64[3, C]: draft lengths ascending from 0; output tokens and draft tokens per request and
-    forward with each of them.
-    """
-    walks = sum(p.profile.walks.sum(0) for p in past).T.astype(float)
-    rollouts = sum(len(p.output_len) for p in past)
-    tokens = sum(int(p.output_len.sum(dtype=np.int64)) for p in past) - rollouts
-    forwards = np.maximum(walks[0] - rollouts, 1.0)  # the first token came with the prefill
-    table = np.stack([PROBES.astype(float), np.maximum(tokens, 1) / forwards, walks[1] / forwards])
-    none = np.array([[0.0], [1.0], [0.0]])
-    return np.hstack([none, table[:, longest >= PROBES]])
 
 
 def _mean_position(past: list[PastStep]) -> float:

@@ -7,18 +7,30 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from ..batch import DECODING, KV_TOKENS, RULE_SIGNATURE, TREES, WAITING, Plan
+from ..batch import (
+    DECODING,
+    KV_TOKENS,
+    MAX_DRAFT,
+    NEXT_LONGEST,
+    RULE_SIGNATURE,
+    TREES,
+    WAITING,
+    Plan,
+)
 from ..compiled import jit
+from ..drafters.cost import drafting_s
 from ..handles import unpack
-from ..lengths import OWN, SCENES, known_lengths, left_quantiles
-from ..profile import PROBES
+from ..lengths import OWN, SCENES, known_lengths, left_quantiles, weigh
 from ..registry import option
 from ..view import StepView
+from .depth import SIZE, depth_state, next_longest
+from .speeds import speed_table
 
-# plan.values: the options, what has been since the last look at who may be last, what drafting
-# costs, and from POOL on everybody's lengths
-(REFRESH, SHARP, TRUST, GENERAL, SPREAD, MEAN, SINCE, LOOKED, ONCE_S, STEP_S, MOST_STEPS, TOKEN_S,
- SPEED, POOL) = range(14)  # fmt: skip
+# plan.values: the options, what has been since the last look at who may be last, and from POOL on
+# everybody's lengths
+REFRESH, SHARP, TRUST, GENERAL, SPREAD, MEAN, SINCE, LOOKED, TOGETHER, COUNT, COST = range(11)
+DEPTH = COST + 4  # COST: drafters/cost.py
+POOL = DEPTH + SIZE
 WEIGHT = 1 + OWN  # column of plan.request behind the prompt's lengths
 CLASSES = 128
 
@@ -32,32 +44,21 @@ def _class_of(gain_s):
 
 
 @jit(inner=True)
-def _draw(j, s):
-    """Which of its quantiles the j-th request has in scene s: each once, as if independently."""
-    hashed = np.uint32(j) * np.uint32(2654435761)
-    return np.int64((np.uint32(s) * ((hashed >> 7) | 1) + (hashed >> 16)) % SCENES)
-
-
-@jit(inner=True)
-def _weigh(left, n, sharp, weight):
-    """weight[j]: how likely the j-th request is to be the last one, or near it.
-
-    left: float64[n, SCENES]. Returns how long the longest is expected to take.
+def _last(latency, params, values, together, context, token_s):
+    """Seconds that those who end last will take for a token each, with the drafts that are best for
+    them, without its processing; and how many tokens they then get per forward.
     """
-    weight[:n] = 0.0
-    expected = 0.0
-    share = np.empty(n)
-    for s in range(SCENES):
-        longest, total = 1.0, 0.0
-        for j in range(n):
-            longest = max(longest, left[j, _draw(j, s)])
-        for j in range(n):
-            share[j] = np.exp(sharp * (left[j, _draw(j, s)] / longest - 1.0))
-            total += share[j]
-        for j in range(n):
-            weight[j] += share[j] / (total * SCENES)
-        expected += longest / SCENES
-    return expected
+    table = values[POOL : POOL + 3 * np.int64(values[COUNT])].reshape(3, -1)
+    best_s, speed = np.inf, 1.0
+    for c in range(table.shape[1]):
+        drafts = np.int64(np.rint(together * table[2, c]))
+        tokens = together + drafts
+        kv = together * context + drafts
+        now_s = latency(tokens, together, kv, tokens * context, 0, drafts, params)
+        now_s += drafting_s(values[COST:DEPTH], drafts, table[0, c])
+        if now_s / table[1, c] < best_s:
+            best_s, speed = now_s / table[1, c], table[1, c]
+    return max(best_s - together * token_s, 0.0), speed
 
 
 @jit(RULE_SIGNATURE)
@@ -71,7 +72,7 @@ def _rule(handles, latency, params):
     if values[SINCE] >= values[REFRESH] or abs(n - values[LOOKED]) * 8 > values[LOOKED]:
         values[SINCE], values[LOOKED] = 0.0, n
         left, weight, siblings = np.empty((n, SCENES)), np.empty(n), np.empty(len(ended))
-        pool = values[POOL:]
+        pool = values[POOL + 3 * np.int64(values[COUNT]) :]
         for j in range(n):
             i, count = slots[j], 0
             for k in range(len(ended)):
@@ -83,7 +84,7 @@ def _rule(handles, latency, params):
                 own, siblings[:count], pool, generated[i], batch.cap[i], values[GENERAL],
                 values[SPREAD], left[j],
             )  # fmt: skip
-        longest = _weigh(left, n, values[SHARP], weight)
+        longest, values[TOGETHER] = weigh(left, n, values[SHARP], weight)
         # While others wait, whoever ends lets somebody begin, and all count alike.
         waiting = min(1.0, batch.counts[WAITING] * values[MEAN] / (n * longest))
         trust = values[TRUST] * (1.0 - waiting)
@@ -93,10 +94,12 @@ def _rule(handles, latency, params):
     # What is an accepted token worth? A forward less for the last one, a request less in a forward,
     # and a token less.
     kv = batch.counts[KV_TOKENS]
-    alone, more, speed = kv // n, max(1, n // 4), values[SPEED]
+    alone, more = kv // n, max(1, n // 4)
     plain_s = latency(n, n, kv, kv, 0, 0, params)
     token_s = (latency(n + more, n, kv, kv, 0, 0, params) - plain_s) / more
-    last_s = max(latency(1, 1, alone, alone, 0, 0, params) - token_s, 0.0) / speed
+    last_s, speed = _last(
+        latency, params, values, min(n, max(1, round(values[TOGETHER]))), alone, token_s
+    )
     carry_s = 0.0
     if n > 1:
         rest = kv - alone
@@ -107,10 +110,12 @@ def _rule(handles, latency, params):
     trees, labels, chances = batch.counts[TREES] != 0, batch.labels, batch.chances
     offered, labels_at = batch.offered, batch.labels_at
     gains_s, counts, each_s = np.zeros(CLASSES), np.zeros(CLASSES, np.int64), np.empty(n)
+    made = 0
     for j in range(n):
         i, chance = slots[j], 1.0
         weight_now = rows[i, WEIGHT] if rows[i, WEIGHT] > 0.0 else 1.0 / n  # it has just come
         each_s[j] = weight_now * last_s + common_s
+        made = max(made, offered[i])
         for d in range(offered[i]):
             own_chance = chances[labels[labels_at[i] + d]]
             chance = own_chance if trees else chance * own_chance
@@ -119,7 +124,7 @@ def _rule(handles, latency, params):
             counts[which] += 1
 
     # The best ones, as many as leave most over what they cost.
-    best_s, best_class, best_count = 0.0, CLASSES, 0
+    best_s, price_s, best_class, best_count = 0.0, 0.0, CLASSES, 0
     drafted, gain_s, step = 0, 0.0, max(1, n // 8)
     for which in range(CLASSES - 1, -1, -1):
         done = 0
@@ -132,10 +137,10 @@ def _rule(handles, latency, params):
                 latency(n + drafted, n, kv + drafted, kv + drafted * alone, 0, drafted, params)
                 - plain_s
             )
-            left_s = gain_s - longer_s - drafted * values[TOKEN_S]
-            if left_s > best_s:
-                best_s, best_class, best_count = left_s, which, done
-    deepest = 0
+            if gain_s - longer_s > best_s:
+                best_s, best_class, best_count = gain_s - longer_s, which, done
+                price_s = longer_s / drafted
+    left_s = np.zeros(MAX_DRAFT)
     for j in range(n):
         i, chance, d = slots[j], 1.0, 0
         while d < offered[i]:
@@ -145,23 +150,12 @@ def _rule(handles, latency, params):
             if which < best_class or (which == best_class and best_count == 0):
                 break
             best_count -= which == best_class
+            left_s[d] += chance * each_s[j] - price_s
             d += 1
         budget[i] = d
-        deepest = max(deepest, d)
-    once_s = values[ONCE_S] + values[STEP_S] * min(float(deepest), values[MOST_STEPS])
-    if best_s <= once_s:  # not worth the drafter's own forwards
-        for j in range(n):
-            budget[slots[j]] = 0
-
-
-def _speed(view: StepView) -> float:
-    """Tokens per forward of the last RL step's rollouts had they been alone, their drafts whole."""
-    if not view.past:
-        return 1.0
-    last = view.past[-1]
-    whole = int(np.searchsorted(PROBES, min(view.longest_draft, PROBES[-1])))
-    forwards = int(last.profile.walks[:, whole, 0].sum())
-    return float(last.output_len.sum()) / max(forwards, 1)
+    batch.counts[NEXT_LONGEST] = next_longest(
+        values[DEPTH:POOL], values[COST:DEPTH], left_s, made, n, plain_s
+    )
 
 
 @dataclass(frozen=True)
@@ -171,8 +165,10 @@ class Tail:
     An accepted token saves its request a part of a forward, which shortens the makespan if that
     request turns out to be the last one; it saves every forward that the request is carried along;
     and it need not be processed later. All tokens at hand compete by chance times worth, and as
-    many of the best are drafted as leave most, by the latency model told. Who may be last follows
-    from what is known of lengths: the prompt's earlier rollouts, finished siblings, how far each
+    many of the best are verified as leave most, by the latency model told. (By then they are all
+    made: what making them took is gone. With a drafter that is a model, the next ones are made as
+    long as leaves most, with a whole one now and then to see.) Who may be last follows from what is
+    known of lengths: the prompt's earlier rollouts, finished siblings, how far each
     has got (policies/lengths.py). While requests wait, everybody counts the same: a seat less is a
     seat for the next. docs/tail.md derives it.
     """
@@ -196,11 +192,13 @@ class Tail:
     def plan(self, view: StepView) -> Plan:
         """What is known of lengths."""
         own, pool = known_lengths(view)
-        cost = view.cost
         head = np.zeros(POOL)
         head[[REFRESH, SHARP, TRUST]] = self.refresh, self.sharp, self.trust
         head[[GENERAL, SPREAD]] = self.general, self.spread
-        head[SPEED] = _speed(view)
+        speeds = speed_table(view.past[-1:], view.longest_draft)
+        head[COUNT], head[TOGETHER] = speeds.shape[1], 1.0
         head[MEAN] = pool.mean() if len(pool) else 0.0
-        head[[ONCE_S, STEP_S, MOST_STEPS, TOKEN_S]] = cost.array
-        return Plan(np.concatenate([head, pool]), np.hstack([own, np.zeros((len(own), 1))]))
+        head[COST:DEPTH], head[DEPTH:POOL] = view.cost.array, depth_state()
+        return Plan(
+            np.concatenate([head, speeds.ravel(), pool]), np.hstack([own, np.zeros((len(own), 1))])
+        )

@@ -11,6 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from ..compiled import jit
+
 
 @dataclass(frozen=True)
 class DraftCost:
@@ -29,6 +31,10 @@ class DraftCost:
         """float64[4], as the decode loop takes it."""
         return np.array([self.once_s, self.step_s, self.most_steps, self.token_s])
 
+    def whole_s(self, longest: int) -> float:
+        """Seconds of one draft of `longest` tokens alone."""
+        return float(drafting_s.py_func(self.array, longest, longest))
+
     @property
     def free(self) -> bool:
         """Whether drafting takes no time."""
@@ -36,6 +42,17 @@ class DraftCost:
 
 
 FREE = DraftCost()
+
+
+@jit(inner=True)
+def drafting_s(cost, drafted, deepest):
+    """Seconds of a forward's drafts, so many tokens in all and the longest so deep.
+
+    cost: float64[4], `DraftCost.array`.
+    """
+    if drafted == 0:
+        return 0.0
+    return cost[0] + cost[1] * min(float(deepest), cost[2]) + cost[3] * drafted
 
 
 def cost_of(drafter: object) -> DraftCost:

@@ -11,7 +11,7 @@ import numpy as np
 
 from longtail.engine.live import LivePolicy
 from longtail.engine.settings import LiveSettings
-from longtail.policies.batch import DECODING, Batch, Plan
+from longtail.policies.batch import COUNTS, DECODING, LABELS, LASTS, Batch, Plan
 from longtail.policies.view import StepView
 
 VOCAB = 100
@@ -75,7 +75,7 @@ def opened(handles: np.ndarray) -> tuple[Batch, Plan, np.ndarray]:
     """What a compiled rule unpacks, for rules in Python."""
     n, values, columns, labels = handles[:4].tolist()
     kinds = [(np.int32, (n,))] * 10 + [(np.int64, (n,)), (np.uint8, (labels,))]
-    kinds += [(np.float64, (256,)), (np.int64, (7,)), (np.int64, (6,))]
+    kinds += [(np.float64, (LABELS,)), (np.int64, (LASTS,)), (np.int64, (COUNTS,))]
     kinds += [(np.float64, (values,)), (np.float64, (n, columns)), (np.int32, (n,))]
     arrays = []
     for (kind, shape), address in zip(kinds, handles[4:].tolist(), strict=True):

@@ -15,6 +15,8 @@ from small_workloads import random_rollouts, workload_of
 from longtail.policies.batch import (
     DECODING,
     KV_TOKENS,
+    MAX_DRAFT,
+    NEXT_LONGEST,
     NO_CAP,
     TREES,
     WAITING,
@@ -22,12 +24,14 @@ from longtail.policies.batch import (
     empty_batch,
     read_only,
 )
-from longtail.policies.budgets.tail import Tail, _draw, _speed
+from longtail.policies.budgets.speeds import speed_table
+from longtail.policies.budgets.tail import Tail
 from longtail.policies.compiled import jit
 from longtail.policies.drafters.cost import FREE, DraftCost
 from longtail.policies.handles import pack
 from longtail.policies.latency.presets import make_latency
 from longtail.policies.lengths import NORMAL, SCENES, known_lengths, left_quantiles
+from longtail.policies.lengths import draw as draw_compiled
 from longtail.policies.profile import blank_profile
 from longtail.policies.view import PastStep, StepView
 from longtail.sim.simulate import Setup, simulate
@@ -38,7 +42,7 @@ LATENCY = make_latency(f"linear:base={BASE_S},token={TOKEN_S}")
 
 @jit()
 def draw(j, s):
-    return _draw(j, s)
+    return draw_compiled(j, s)
 
 
 @jit()
@@ -134,8 +138,8 @@ def ask(tail: Tail, batch: Batch, view: StepView, budget: np.ndarray, told: Any 
     tail.rule(pack(batch, plan, budget), told.seconds, told.params)
 
 
-def weights(left: list[np.ndarray], sharp: float) -> tuple[list[float], float]:
-    n, result, expected = len(left), [0.0] * len(left), 0.0
+def weights(left: list[np.ndarray], sharp: float) -> tuple[list[float], float, float]:
+    n, result, expected, together = len(left), [0.0] * len(left), 0.0, 0.0
     for s in range(SCENES):
         now = [left[j][draw(j, s)] for j in range(n)]
         longest = max(1.0, *now)
@@ -143,7 +147,8 @@ def weights(left: list[np.ndarray], sharp: float) -> tuple[list[float], float]:
         for j in range(n):
             result[j] += shares[j] / sum(shares) / SCENES
         expected += longest / SCENES
-    return result, expected
+        together += sum(shares) ** 2 / sum(x * x for x in shares) / SCENES
+    return result, expected, together
 
 
 def decided(tail: Tail, batch: Batch, view: StepView) -> list[int]:
@@ -158,14 +163,22 @@ def decided(tail: Tail, batch: Batch, view: StepView) -> list[int]:
         known = (mine, batch.ended[over].astype(float), pool)
         at = (int(batch.generated[i]), int(batch.cap[i]))
         left.append(quantiles(*known, *at, tail.general, tail.spread))
-    weight, longest = weights(left, tail.sharp)
+    weight, longest, together = weights(left, tail.sharp)
     mean = float(pool.mean()) if len(pool) else 0.0
     trust = tail.trust * (1 - min(1.0, float(batch.counts[WAITING]) * mean / (n * longest)))
-    speed = _speed(view)
+    size = min(n, max(1, round(together)))
+    last_s = math.inf
+    for length, speed, drafts in speed_table(view.past[-1:], view.longest_draft).T.tolist():
+        verified = round(size * drafts)
+        drafting_s = view.cost.whole_s(int(length)) if verified else 0.0
+        drafting_s += view.cost.token_s * (verified - length) if verified else 0.0
+        now_s = BASE_S + TOKEN_S * (size + verified) + drafting_s
+        last_s = min(last_s, now_s / speed)
+    last_s -= size * TOKEN_S
     tokens = []  # class, expected gain, request, place in its draft
     for j, i in enumerate(slots):
         chance = 1.0
-        each_s = (trust * weight[j] + (1 - trust) / n) * BASE_S / speed + TOKEN_S
+        each_s = (trust * weight[j] + (1 - trust) / n) * last_s + TOKEN_S
         for t in range(int(batch.offered[i])):
             own_chance = float(batch.chances[batch.labels[batch.labels_at[i] + t]])
             chance = own_chance if batch.counts[TREES] else chance * own_chance
@@ -179,7 +192,7 @@ def decided(tail: Tail, batch: Batch, view: StepView) -> list[int]:
         mean_s = sum(token[1] for token in members) / len(members)
         for k in range(1, len(members) + 1):
             if k % max(1, n // 8) == 0 or k == len(members):
-                now_s = gain_s + k * mean_s - (done + k) * (TOKEN_S + view.cost.token_s)
+                now_s = gain_s + k * mean_s - (done + k) * TOKEN_S
                 if now_s > best_s + 1e-15:
                     best_s, count = now_s, done + k
         gain_s, done = gain_s + len(members) * mean_s, done + len(members)
@@ -187,9 +200,7 @@ def decided(tail: Tail, batch: Batch, view: StepView) -> list[int]:
     for j in range(n):
         while (j, budgets[j]) in chosen:
             budgets[j] += 1
-    deepest = min(max(budgets), view.cost.most_steps)
-    worth_it = best_s > view.cost.once_s + view.cost.step_s * deepest
-    return budgets if worth_it else [0] * n
+    return budgets
 
 
 @settings(max_examples=200, deadline=None)
@@ -228,6 +239,8 @@ def test_the_rule_by_definition(
     budget = np.full(n, -1, np.int32)
     ask(tail, batch, view, budget)
     assert budget[decoding].tolist() == decided(tail, batch, view)
+    whole = cost == FREE or not batch.offered[decoding].any()
+    assert batch.counts[NEXT_LONGEST] == MAX_DRAFT or not whole
     assert (budget[over] == -1).all()
 
 
