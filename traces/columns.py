@@ -25,14 +25,18 @@ FINISH_WORDS = {
     "eos_token": STOP,
     "end_turn": STOP,
     "stop_sequence": STOP,
+    "tool_calls": STOP,
+    "function_call": STOP,
     "length": LENGTH,
     "max_tokens": LENGTH,
     "max_length": LENGTH,
     "abort": ABORT,
     "aborted": ABORT,
     "cancelled": ABORT,
+    "content_filter": ABORT,
 }
 INT32_MAX = 2**31 - 1
+INT64_MAX = 2**63 - 1
 
 
 def parse_map(entries: Iterable[str], known: Iterable[str]) -> dict[str, str]:
@@ -66,14 +70,20 @@ class Columns:
     """The mapping, bound to the columns that a source's first row has."""
 
     def __init__(
-        self, known: Iterable[str], mapping: Mapping[str, str], where: Mapping[str, str]
+        self,
+        known: Iterable[str],
+        mapping: Mapping[str, str],
+        where: Mapping[str, str],
+        usual: Mapping[str, str] | None = None,
     ) -> None:
-        self.known, self.mapping, self.where = list(known), mapping, where
+        """`usual`: the columns that a known format has for our fields; by default our own names."""
+        self.mapping, self.where = mapping, where
+        self.usual = {name: name for name in known} if usual is None else usual
         self._bound: dict[str, list[str]] = {}
 
     def bind(self, source: Source, number: int, row: Mapping[str, Any]) -> None:
         """Fix which columns every field takes; raises TraceError for one that is not there."""
-        self._bound = {name: [name] for name in self.known if name in row}
+        self._bound = {name: [column] for name, column in self.usual.items() if column in row}
         for name, column in self.mapping.items():
             if not column:
                 self._bound.pop(name, None)
@@ -83,10 +93,6 @@ class Columns:
                 self._must_have(source, number, row, part, f"--map {name}={column}")
         for column in self.where:
             self._must_have(source, number, row, column, "--where")
-
-    def has(self, field: str) -> bool:
-        """Whether the bound source has the field."""
-        return field in self._bound
 
     def wanted(self, row: Mapping[str, Any]) -> bool:
         """Whether the row passes every `--where column=glob`."""
@@ -131,7 +137,8 @@ class Record:
         for value in self._values(field):
             if isinstance(value, float) and value.is_integer():
                 value = int(value)
-            if isinstance(value, bool | list | dict):
+            huge = isinstance(value, int | float) and not -INT64_MAX <= value <= INT64_MAX
+            if huge or isinstance(value, bool) or not isinstance(value, str | int | float):
                 raise self._wrong(field, value, "text or a number")
             parts.append(self._utf8(field, str(value)))
         return "/".join(parts) if parts else None
@@ -186,7 +193,9 @@ class Record:
             return UNKNOWN
         code = FINISH_WORDS.get(word.lower())
         if code is None:
-            raise self.error(f"unknown finish_reason {word!r}", "use stop, length, abort or null")
+            raise self.error(
+                f"unknown finish_reason {_shown(word)}", "use stop, length, abort or null"
+            )
         return code
 
     def _values(self, field: str) -> list[Any]:
@@ -214,11 +223,19 @@ class Record:
         return number
 
     def _wrong(self, field: str, value: Any, wanted: str) -> TraceError:
-        shown = repr(value)
-        shown = shown if len(shown) <= 40 else shown[:37] + "..."
         return self.error(
-            f"{field} must be {wanted}, not {shown}", f"correct it, or choose with --map {field}="
+            f"{field} must be {wanted}, not {_shown(value)}",
+            f"correct it, or choose with --map {field}=",
         )
+
+
+def _shown(value: Any) -> str:
+    """A value in at most 40 characters."""
+    try:
+        shown = repr(value)
+    except (ValueError, RecursionError):  # whole numbers of thousands of digits; lists in lists
+        return f"what cannot be shown ({type(value).__name__})"
+    return shown if len(shown) <= 40 else shown[:37] + "..."
 
 
 def _nearest(name: str, known: list[str], kind: str) -> str:

@@ -1,7 +1,9 @@
 """Rollouts as text or token ids (JSONL) into a trace.
 
 Text is tokenised as it stands: no special tokens, no chat template. The end token is appended to
-every output that was not cut by its length limit (or aborted) and does not end in it already.
+every output that was not cut by its length limit (or aborted) and does not end in it already; but
+token ids of a known format are the engine's own, and text of one that shows its end tokens is
+whole: there an output without its end token was cut.
 Streams: memory holds one batch of rows, and what `Collector` keeps of each rollout.
 """
 
@@ -10,17 +12,33 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from .collector import Collector, digest
 from .columns import Record
-from .importing import FIELDS, ImportOptions, ImportReport, Intake, Watcher
-from .schema import ABORT, LENGTH, TraceError, TraceMeta
+from .gaps import END_APPENDED, NO_END_TOKEN, NO_PROMPT_ID, TAKEN_AS_CUT, TEXT_ONLY
+from .importing import (
+    FIELDS,
+    ImportOptions,
+    ImportReport,
+    Intake,
+    Watcher,
+    refuse_own_source,
+)
+from .length_check import LengthCheck
+from .schema import ABORT, LENGTH, STOP, UNKNOWN, TraceError, TraceMeta
+from .sources import Source
 from .vocabulary import Vocabulary
 from .writer import TraceWriter
 
+if TYPE_CHECKING:
+    from .formats import Reading
+
 TEXT_FIELDS = (*FIELDS, "prompt", "output", "prompt_tokens", "output_tokens", "drafted", "accepted")
+#: What known formats may also say, held against the tokens.
+RECORDED_LENGTHS = ("prompt_len", "output_len")
 BATCH_ROWS = 256
 BATCH_CHARACTERS = 1 << 22
 
@@ -35,7 +53,7 @@ class _Pending:
 
 
 def import_text(
-    sources: Sequence[str | Path],
+    sources: Sequence[str | Path | Source],
     output: str | Path,
     *,
     tokenizer: str | Path | None = None,
@@ -43,17 +61,20 @@ def import_text(
     end_token: str | None = None,
     options: ImportOptions | None = None,
     watch: Watcher | None = None,
+    reading: Reading | None = None,
 ) -> ImportReport:
     """Import JSONL `sources` ("-" is standard input) into the trace `output`.
 
     `tokenizer` is the path of a tokenizer.json, needed for text; `end_token` a token, an id or
-    "none", by default the tokenizer's usual one. Raises TraceError, and leaves no file, for any row
-    that cannot be used.
+    "none", by default the tokenizer's usual one. `reading`: the format of the sources where they
+    do not use our names. Raises TraceError, and leaves no file, for any row that cannot be used.
     """
+    refuse_own_source(sources, output)
     vocabulary = Vocabulary(tokenizer, vocab_size)
     if vocabulary.has_tokenizer or end_token is not None:
         vocabulary.end_token(end_token)  # refuse what is wrong with it before any work
-    intake = Intake(sources, TEXT_FIELDS, options or ImportOptions(), "jsonl", watch)
+    fields = (*TEXT_FIELDS, *RECORDED_LENGTHS) if reading else TEXT_FIELDS
+    intake = Intake(sources, fields, options or ImportOptions(), "jsonl", watch, reading)
     meta = TraceMeta(origin="imported", vocab_size=vocabulary.size)
     with TraceWriter(output, meta) as writer, Collector(Path(output).parent) as collector:
         batch = _Batch(intake, collector, vocabulary, end_token)
@@ -75,12 +96,13 @@ class _Batch:
         self._rows: list[_Pending] = []
         self._characters = 0
         self._inner_ends = 0
+        self._checks = {side: LengthCheck(side) for side in ("prompt", "output")}
 
     def take(self, record: Record) -> None:
         """Queue one row."""
         row = _Pending(record, self._side(record, "prompt"), self._side(record, "output"))
         if not self._settled:
-            self.end, self._settled = self.vocabulary.end_token(self._asked), True
+            self.end, self._settled = self._end_token(), True
         if len(row.prompt) == 0:
             raise record.error("the prompt is empty", "fill it in or drop the row")
         if len(row.output) == 0:
@@ -98,6 +120,14 @@ class _Batch:
             self.intake.notes.append(
                 f"{self._inner_ends} outputs hold the end token before their end; kept whole"
             )
+        self.intake.notes += [check.sentence() for check in self._checks.values() if check.off]
+
+    def _end_token(self) -> int | None:
+        """The end token; only a known format that gives token ids can do without."""
+        if self.intake.reading and self._asked is None and not self.vocabulary.has_tokenizer:
+            self.intake.told[NO_END_TOKEN] += 1
+            return None
+        return self.vocabulary.end_token(self._asked)
 
     def _side(self, record: Record, side: str) -> str | np.ndarray:
         """Prompt or output of a row: token ids if it has them, else text."""
@@ -134,18 +164,28 @@ class _Batch:
 
     def _collect(self, row: _Pending, output: np.ndarray) -> None:
         """Judge how a tokenised output ended, end it if it must be, and hand it over."""
-        ended = len(output) > 0 and self.end is not None and bool(output[-1] == self.end)
-        finish = self.intake.finish(row.record, len(output), ended)
-        if self.end is not None and not ended and finish not in (LENGTH, ABORT):
+        told, generated, is_text = self.intake.told, len(output), isinstance(row.output, str)
+        ended = generated > 0 and self.end is not None and bool(output[-1] == self.end)
+        finish = self.intake.finish(row.record, generated, ended)
+        if self.end is not None and self._is_whole(is_text):
+            if finish == UNKNOWN:
+                finish = STOP if ended else LENGTH
+                told[TAKEN_AS_CUT] += not ended
+        elif self.end is not None and not ended and finish not in (LENGTH, ABORT):
             output = np.append(output, np.int32(self.end))
+            told[END_APPENDED] += 1
         if len(output) == 0:
             self.intake.drop_empty(row.record, "the output has no tokens")
             return
+        told[TEXT_ONLY] += is_text
         self._inner_ends += self.end is not None and bool((output[:-1] == self.end).any())
+        self._checks["output"].hold(row.record, is_text, generated, len(output))
         key, place = self._prompt(row)
+        self._checks["prompt"].hold(row.record, isinstance(row.prompt, str), place[1])
         prompt_id = row.record.label("prompt_id")
         if prompt_id is None and "prompt_id" in row.record.bound:
             raise row.record.missing("prompt_id")
+        told[NO_PROMPT_ID] += prompt_id is None
         self.collector.add(
             row.record,
             key.hex() if prompt_id is None else prompt_id,
@@ -155,6 +195,11 @@ class _Batch:
             output=output,
         )
         self.intake.count(len(output), finish)
+
+    def _is_whole(self, is_text: bool) -> bool:
+        """Whether an output shows how it ended: by its end token, or by lacking it."""
+        reading = self.intake.reading
+        return reading is not None and (reading.format.ends_shown or not is_text)
 
     def _prompt(self, row: _Pending) -> tuple[bytes, tuple[int, int]]:
         """Digest of the prompt, and where its tokens are kept."""

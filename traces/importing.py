@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .collector import Collector
 from .columns import Columns, Record, parse_map, parse_where
+from .gaps import END_UNKNOWN, NO_STEP, sentences
 from .schema import LENGTH, STOP, UNKNOWN, TraceError, TraceMeta
 from .sources import Source
 from .vocabulary import Vocabulary
 from .writer import TraceWriter
+
+if TYPE_CHECKING:
+    from .formats import Reading
 
 #: Fields that every importer knows.
 FIELDS = (
@@ -65,16 +70,30 @@ class ImportReport:
     warnings: tuple[str, ...] = ()
 
 
+def refuse_own_source(sources: Sequence[str | Path | Source], output: str | Path) -> None:
+    """Raise TraceError where the trace would take the place of what it is made from."""
+    target = Path(output)
+    for source in sources:
+        path = Path(source.path if isinstance(source, Source) else source)
+        if path.exists() and target.exists() and target.samefile(path):
+            raise TraceError("the output is one of the sources", file=output, remedy="name another")
+
+
 class Intake:
-    """Iterates over the records of all sources, judges their ends, counts what passes by."""
+    """Iterates over the records of all sources, judges their ends, counts what passes by.
+
+    `reading` is the format of the sources where they do not use our names; what such a dump does
+    not tell is counted in `told` and becomes warnings.
+    """
 
     def __init__(
         self,
-        sources: Sequence[str | Path],
+        sources: Sequence[str | Path | Source],
         fields: Sequence[str],
         options: ImportOptions,
         otherwise: str,
         watch: Watcher | None,
+        reading: Reading | None = None,
     ) -> None:
         if options.cap is not None and options.cap < 1:
             raise TraceError(f"--cap {options.cap} is below 1", remedy="give the limit in tokens")
@@ -86,31 +105,40 @@ class Intake:
         self.output_tokens = self.cut_by_length = 0
         self._over_cap = self._longest_over = 0
         self._caps: set[int] = set()
-        self._sources = [Source(str(path)) for path in sources]
-        self._columns = Columns(fields, parse_map(options.map, fields), parse_where(options.where))
+        self._sources = [s if isinstance(s, Source) else Source(str(s)) for s in sources]
+        self.reading = reading
+        self.told: Counter[str] = reading.told if reading else Counter()
+        self._columns = Columns(
+            fields,
+            parse_map(options.map, fields),
+            parse_where(options.where),
+            reading.format.fields if reading else None,
+        )
         self._otherwise, self._watch = otherwise, watch
         self._seen: dict[str, dict[Any, None]] = {"source": {}, "model": {}, "temperature": {}}
 
     def __iter__(self) -> Iterator[Record]:
-        for source in self._sources:
+        for done, source in enumerate(self._sources):
             first = True
             for number, row in source.rows(self._otherwise):
                 if first:
                     self._columns.bind(source, number, row)
                     first = False
                 if self._watch and self.rows % 64 == 0:
-                    self._watch(source.fraction)
+                    share = source.fraction
+                    self._watch(None if share is None else (done + share) / len(self._sources))
                 self.rows += 1
                 if not self._columns.wanted(row):
                     self.passed_over += 1
                     continue
                 record = self._columns.record(source, number, row)
+                self.told[NO_STEP] += "rl_step" not in record.bound
                 for name, values in self._seen.items():
                     value = record.real(name) if name == "temperature" else record.label(name)
                     if value is not None and value == value:
                         values[value] = None
                 yield record
-            if first:
+            if first and self.reading is None:
                 raise source.error("no rows", remedy="give a file with at least one rollout")
 
     def drop_empty(self, record: Record, problem: str) -> None:
@@ -143,6 +171,7 @@ class Intake:
         """Count a rollout that was kept."""
         self.output_tokens += output_len
         self.cut_by_length += finish == LENGTH
+        self.told[END_UNKNOWN] += finish == UNKNOWN
 
     def store(
         self, collector: Collector, writer: TraceWriter, vocabulary: Vocabulary, end: int | None
@@ -151,8 +180,8 @@ class Intake:
         if not len(collector):
             raise TraceError(
                 f"none of {self.rows} rows is left to import",
-                file=", ".join(source.name for source in self._sources),
-                remedy="loosen --where or --drop-empty",
+                file=", ".join(source.name for source in self._sources[:SHOWN_VALUES]),
+                remedy="; ".join(["loosen --where or --drop-empty", *sentences(self.told)]),
             )
         names = collector.number_steps(self.options.steps)
         warnings = self._warnings()
@@ -172,6 +201,8 @@ class Intake:
 
     def _warnings(self) -> list[str]:
         warnings = list(self.notes)
+        if self.reading:
+            warnings += sentences(self.told)
         if self._over_cap:
             warnings.append(
                 f"{self._over_cap} outputs are up to {self._longest_over} tokens longer than their "

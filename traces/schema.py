@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 SCHEMA_VERSION = 1
+LONGEST_MESSAGE = 1200  # characters of an error
 METADATA_KEY = b"longtail"
 ORIGINS = ("recorded", "imported", "synthetic")
 
@@ -63,7 +64,19 @@ class TraceError(Exception):
         place += [f"row {row}"] if row is not None else []
         text = (", ".join(place) + ": " if place else "") + problem
         text += f"; {remedy}" if remedy else ""
-        super().__init__(" ".join(text.split()))
+        super().__init__(_one_line(text))
+
+
+def _one_line(text: str) -> str:
+    """Without line breaks, without what a terminal would obey, and not without end."""
+    if len(text) > LONGEST_MESSAGE:
+        text = f"{text[: LONGEST_MESSAGE - 200]} ... {text[-200:]}"
+    line = " ".join(text.split())
+    return (
+        line
+        if line.isprintable()
+        else "".join(c if c.isprintable() else ascii(c)[1:-1] for c in line)
+    )
 
 
 @dataclass(frozen=True)

@@ -36,7 +36,13 @@ def number_steps(
 def natural_key(label: str) -> list[tuple[int, int, str]]:
     """Sorts digits by value and everything else as text."""
     parts = re.split(r"(\d+)", label)
-    return [(0, int(part), part) if part.isdecimal() else (1, 0, part) for part in parts if part]
+    return [(0, *_by_value(part)) if part.isdecimal() else (1, 0, part) for part in parts if part]
+
+
+def _by_value(digits: str) -> tuple[int, str]:
+    """Sorts digits, however many, by their value."""
+    significant = digits.lstrip("0")
+    return len(significant), significant + digits
 
 
 def _fixed_order(natural: list[str], fixed: list[str]) -> list[str]:

@@ -1,4 +1,4 @@
-"""Drafters on recorded rollouts, beside what papers show: DAS figures 4 to 7, Seer table 2.
+"""Drafters on recorded rollouts, beside what papers show: DAS figures 4 to 7.
 
 `python -m tests.bench.drafters T.parquet …` takes other traces than the bundled sample. Rollouts
 are decoded alone, drafts as long as the drafter wants them; microseconds are of drafting and
@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 import longtail
-from longtail.analysis.acceptance import Decoded, decode_beside, large_groups
+from longtail.analysis.acceptance import Decoded
 from longtail.analysis.staleness import by_age, measure
 from longtail.policies.components import DRAFTERS
 from longtail.traces import Trace, find_trace
@@ -26,11 +26,6 @@ WINDOWS = (1, 2, 4, 8, 16, 32, 0)
 OTHERS = ("ngram:k=8", "suffix:scope=own", "das", "das:half_life=4", "das:half_life=1")
 FIGURE_5 = {10_000: 20.0, 50_000: 70.0, 100_000: 90.0, 500_000: 230.0, 1_000_000: 420.0}
 """Tokens -> microseconds per draft of DAS's suffix tree, digitized."""
-SEER = {0: (1.70, 1.77, 1.85), 1: (2.04, 2.14, 2.25), 5: (2.32, 2.44, 2.59), 15: (2.53, 2.69, 2.85)}
-"""References -> mean acceptance length with the bonus token, Qwen2-VL-72B on 20 groups; of linear
-drafts, and of drafts of PATHS paths."""
-PATHS = (1, 2, 4)
-TARGETS, SEER_DRAFT = 4, 8  # tokens of a linear draft; of k paths k times as many
 UPDATE_US = 1.0  # per token, the same figure: 100 tokens in about 0.1 ms, whatever the size
 
 
@@ -52,7 +47,6 @@ def main(*names: str) -> None:
                 row(trace, f"suffix:scope=both,window={window}")
         by_step(trace)
         ages(trace)
-        references(trace)
     speed()
 
 
@@ -88,30 +82,6 @@ def ages(trace: Trace) -> None:
     pairs = measure(trace.lengths(), trace.tokens(), trace.rl_steps[1:], most=None)
     gains = [f"{done.gain:.2f}" for done in by_age(pairs).values()]
     print(f"problem's history of one RL step, 1, 2, … steps old: {' '.join(gains)}")
-
-
-def references(trace: Trace) -> None:
-    """Seer Table 2: how far own text gets with n finished rollouts of the same group beside it.
-
-    Of each group of the last RL step that is large enough, the first samples are drafted for, one
-    at a time, and the ones after them are the references.
-    """
-    last = trace.rl_steps[-1:]
-    lengths, tokens = trace.lengths(last), trace.tokens(last)
-    groups = large_groups(lengths, TARGETS + max(SEER))
-    if not groups:
-        return
-    print(f"references of the group (Seer Table 2; theirs in brackets); {len(groups)} groups")
-    print(f"{'':28}" + "".join(f" {f'{k} paths' if k > 1 else 'linear':>14}" for k in PATHS))
-    for n, theirs in SEER.items():
-        cells = []
-        for k, their in zip(PATHS, theirs, strict=True):
-            drafter = DRAFTERS.make(
-                f"suffix:scope=both,paths={k},max={SEER_DRAFT * k},factor={k},min_prob={0.1 / k}"
-            )
-            done = decode_beside(drafter, lengths, tokens, groups, n, TARGETS)
-            cells.append(f" {done.gain:7.3f} ({their:.2f})")
-        print(f"{f'n = {n}':28}" + "".join(cells))
 
 
 def speed() -> None:

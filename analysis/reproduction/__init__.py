@@ -1,0 +1,1 @@
+"""Published claims beside our simulation: one page a paper, with its digitized figures."""
