@@ -123,7 +123,7 @@ def configuration(many: bool) -> Callable[[Any], Any]:
                     "--cap",
                     type=click.IntRange(min=1),
                     metavar="TOKENS",
-                    help="Token cap of requests that were not cut; by default the trace's.",
+                    help="Token cap that every request is told; by default the trace's.",
                 ),
                 click.option(
                     "--config",

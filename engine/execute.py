@@ -168,8 +168,9 @@ def _replay(engine: Any, work: Replay) -> Iterator[dict[str, Any]]:
     trace = open_trace(work.trace)
     session = core(engine).scheduler.session
     lengths = trace.lengths()
-    recorded = work.cap or trace.meta.sampling.get("max_tokens") or int(NO_CAP)
-    general = max(recorded) if isinstance(recorded, list) else recorded
+    # As in the simulator: where a text ends must not become known by its cap.
+    limit = lengths.limit(work.cap or trace.meta.sampling.get("max_tokens"))
+    cap = int(NO_CAP) if limit is None else limit
     last = -1
     for step in replayed_steps(trace, work):
         session.policy.load(trace, rl_steps=range(last + 1, step))
@@ -180,8 +181,6 @@ def _replay(engine: Any, work: Replay) -> Iterator[dict[str, Any]]:
         for i in range(len(rows)):
             size = int(rows.output_len[i])
             reward = float(rows.reward[i])
-            # As in the simulator: where a text ends must not become known by its cap.
-            cap = size if rows.capped[i] else general if size <= general else int(NO_CAP)
             params.append(
                 SamplingParams(
                     temperature=1.0,
@@ -193,7 +192,7 @@ def _replay(engine: Any, work: Replay) -> Iterator[dict[str, Any]]:
                         "longtail_prompt_id": rows.prompt_ids[rows.prompt[i]],
                         "longtail_rl_step": int(step),
                         "longtail_sample": int(rows.sample[i]),
-                        "longtail_cap": int(cap),
+                        "longtail_cap": cap,
                         **({"longtail_reward": reward} if isfinite(reward) else {}),
                     },
                 )

@@ -29,7 +29,7 @@ from ..policies.batch import MAX_DRAFT
 from ..policies.components import BUDGETS, DRAFTERS, PLACEMENTS
 from ..policies.config import read_config
 from ..policies.latency.presets import make_latency
-from ..policies.registry import ComponentError, spec_of
+from ..policies.registry import ComponentError, brief, spec_of
 from ..traces.schema import TraceError
 from ..traces.select import traces_in
 from ..traces.store import Trace, open_trace
@@ -75,6 +75,11 @@ class LiveSettings:
                 except RuntimeError as error:
                     raise ComponentError(f"{name}: {value}: {error}") from None
         self._check_drafter()
+        if getattr(self.budget, "knows_lengths", False):
+            raise ComponentError(
+                f"budget '{brief(self.budget)}' knows how long rollouts will be, which no engine "
+                "can: choose other lengths, or simulate it"
+            )
         if not getattr(self.budget, "in_engine", True):
             raise ComponentError(
                 f"budget '{self.budget.name}' prefills everybody again when it switches, which no "

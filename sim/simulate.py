@@ -29,6 +29,7 @@ class Setup:
     placement: Any = field(default_factory=lambda: PLACEMENTS.make("fcfs"))
     limits: Limits = field(default_factory=Limits)
     told: Any = None  # latency that the budget is told, where not the clock's
+    skew: float = 1.0  # chances of acceptance that the budget is told, over those known
 
     @classmethod
     def of(
@@ -40,6 +41,7 @@ class Setup:
         placement: Any = "fcfs",
         limits: Limits | None = None,
         told: Any = None,
+        skew: float = 1.0,
     ) -> Setup:
         """From inline specifications, such as `suffix:scope=both`, or mappings.
 
@@ -52,13 +54,16 @@ class Setup:
             PLACEMENTS.make(placement),
             limits or Limits(),
             None if told is None else make_latency(told),
+            skew,
         )
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What the latency model was not measured for, and what the drafter leaves out."""
+        """What the latency model was not measured for, what the drafter leaves out, and what the
+        budget knows that no engine does.
+        """
         latency: tuple[str, ...] = getattr(bound(self.latency, self.drafter), "notes", ())
-        return latency + getattr(self.drafter, "notes", ())
+        return latency + getattr(self.drafter, "notes", ()) + getattr(self.budget, "notes", ())
 
     @property
     def row(self) -> dict[str, Any]:
@@ -74,6 +79,7 @@ class Setup:
             "block_size": self.limits.block_size,
             "replicas": self.limits.replicas,
             **({} if self.told is None else {"told": spec_of(self.told)}),
+            **({} if self.skew == 1.0 else {"skew": self.skew}),
         }
 
 
@@ -284,6 +290,8 @@ def run_step(
         forward_s=forward_s,
         prior=setup.drafter.prior() if sees_drafts(setup.budget) else None,
         cost=cost_of(setup.drafter),
+        skew=setup.skew,
+        recorded_len=requests.output_len if getattr(setup.budget, "knows_lengths", False) else None,
     )
     return simulate_step(
         requests,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -91,7 +91,7 @@ def simulate_step(
     served = [rows for rows in served if len(rows)]  # a replica without requests has no part in it
     for number, rows in enumerate(served):
         whole = len(rows) == len(requests.prompt) and (np.diff(rows) == 1).all()
-        mine = view if whole else _part(view, rows)
+        mine = view if whole else view.take(rows)
         drafts: Profile | Drafting
         if isinstance(profile, Profile):
             drafts = profile if whole else profile.take(rows, requests.output_len[rows])
@@ -111,12 +111,6 @@ def simulate_step(
         replicas.append(replica)
     env.run()
     return _result(requests, served, replicas, log)
-
-
-def _part(view: StepView, rows: np.ndarray) -> StepView:
-    return replace(
-        view, prompt=view.prompt[rows], prompt_len=view.prompt_len[rows], cap=view.cap[rows]
-    )
 
 
 def _result(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -22,6 +22,8 @@ from ..traces.store import Trace
 from .drafting import Drafting
 from .step import Requests
 
+GROUP = 16  # rollouts of a prompt, where only some requests are simulated
+
 StepDrafts: TypeAlias = Profile | Callable[[int, np.ndarray], Drafting]
 
 
@@ -36,8 +38,9 @@ class Workload:
     trace: Trace | None = None
     tokens: Tokens | None = field(default=None, repr=False)
     wall_s: dict[str, float] = field(default_factory=lambda: {"read": 0.0, "profile": 0.0})
+    _most: int | None = None  # requests of an RL step, see at_most
     _profiles: dict[tuple[str, bool], Profile] = field(default_factory=dict, repr=False)
-    _parts: dict[tuple[int, int], Profile] = field(default_factory=dict, repr=False)
+    _parts: dict[tuple[int, int, int | None], Profile] = field(default_factory=dict, repr=False)
     _past: dict[tuple[int, int], PastStep] = field(default_factory=dict, repr=False)
     _live: dict[tuple[str, int], tuple[int, LiveDrafter]] = field(default_factory=dict, repr=False)
 
@@ -47,16 +50,14 @@ class Workload:
     ) -> Workload:
         """Read a trace's lengths, up to the last of the RL steps wanted (all by default).
 
-        A rollout cut by length has its own length as cap; the others have `cap`, or what the
-        trace's sampling parameters say, or none. Raises TraceError for an RL step that is not
-        there and for a `cap` that a rollout ended beyond.
+        Every request has the same limit: `cap`, or what the trace's sampling parameters say, or
+        what cut the longest, and none where nothing was cut (see `Lengths.limit`). Raises
+        TraceError for an RL step that is not there and for a `cap` that a rollout ended beyond.
         """
         began = time.perf_counter()
         wanted = choose_steps(rl_steps, trace.rl_steps, trace.path)
-        lengths = trace.lengths()
-        lengths = lengths.select(
-            slice(0, int(np.searchsorted(lengths.rl_step, wanted[-1], "right")))
-        )
+        whole = trace.lengths()
+        lengths = whole.select(slice(0, int(np.searchsorted(whole.rl_step, wanted[-1], "right"))))
         longest = int(lengths.output_len[~lengths.capped].max(initial=0))
         if cap is not None and longest > cap:
             raise TraceError(
@@ -64,14 +65,8 @@ class Workload:
                 file=trace.path,
                 remedy=f"give --cap {longest} or more",
             )
-        recorded = trace.meta.sampling.get("max_tokens")
-        if isinstance(recorded, list):  # several limits in one trace: who had which is not kept
-            recorded = max(recorded)
-        general = min(int(cap or recorded or NO_CAP), int(NO_CAP))
-        # Tokenised again, a text can end beyond its cap: its end must not become known by that.
-        free = np.where(lengths.output_len > general, NO_CAP, np.int32(general))
-        own = np.where(lengths.capped, lengths.output_len, free).astype(np.int32)
-        load = cls(lengths, own, trace)
+        limit = min(whole.limit(cap or trace.meta.sampling.get("max_tokens")) or NO_CAP, NO_CAP)
+        load = cls(lengths, np.full(len(lengths), limit, np.int32), trace)
         load.wall_s["read"] = time.perf_counter() - began
         return load
 
@@ -87,6 +82,24 @@ class Workload:
         """The RL steps present, ascending."""
         return [int(s) for s in np.unique(self.lengths.rl_step)]
 
+    def at_most(self, requests: int) -> Workload:
+        """The same, of each RL step to be simulated only so many requests; history stays whole.
+
+        They are those of groups drawn at random (`GROUP` rollouts at most of each); profiles are
+        shared with this workload.
+        """
+        return replace(self, _most=requests)
+
+    def chosen(self, rl_step: int) -> np.ndarray:
+        """int64[N]: the rows of the rollouts of an RL step that are simulated, ascending."""
+        rows = np.arange(self.rows(rl_step).start, self.rows(rl_step).stop)
+        if self._most is None or len(rows) <= self._most:
+            return rows
+        prompt = self.lengths.prompt[rows]
+        drawn = np.random.default_rng(rl_step).permutation(np.unique(prompt))
+        groups = [rows[prompt == each][:GROUP] for each in drawn]
+        return np.sort(np.concatenate(groups)[: self._most])
+
     def rows(self, rl_step: int) -> slice:
         """Where an RL step's rollouts stand."""
         first, last = np.searchsorted(self.lengths.rl_step, [rl_step, rl_step + 1])
@@ -94,7 +107,7 @@ class Workload:
 
     def requests(self, rl_step: int) -> Requests:
         """The rollouts of an RL step as requests to come."""
-        rows, lengths = self.rows(rl_step), self.lengths
+        rows, lengths = self.chosen(rl_step), self.lengths
         return Requests(
             rl_step,
             lengths.prompt[rows],
@@ -135,21 +148,21 @@ class Workload:
         in_vain: whether more is drafted than will be accepted, as it is unless for a bound.
         labels: whether the budget sees drafts.
         """
-        rows = self.rows(rl_step)
         if not drafter.timed:
-            part = self._part(rl_step, rows, self.profile(drafter, labels))
+            part = self._chosen_part(rl_step, self.profile(drafter, labels))
             return part if in_vain else part.clairvoyant()
+        rows = self.chosen(rl_step)
         tokens = self._have_tokens(drafter)
 
         def drafting(replica: int, which: np.ndarray) -> Drafting:
             live = self.live_at(drafter, replica, rl_step)
             if hasattr(live, "assign"):  # it drafts from a profile, too
-                live.assign(rows.start + which)
+                live.assign(rows[which])
             return Drafting(
                 live,
                 self.lengths,
                 tokens,
-                rows.start + which,
+                rows[which],
                 trees=drafter.trees,
                 in_vain=in_vain,
                 labels=labels,
@@ -227,9 +240,19 @@ class Workload:
 
     def _part(self, step: int, rows: slice, profile: Profile) -> Profile:
         """One step's profile, kept so that what is derived from it is derived once."""
-        key = (id(profile), step)
+        key = (id(profile), step, None)
         if key not in self._parts:
             self._parts[key] = profile.part(rows.start, rows.stop)
+        return self._parts[key]
+
+    def _chosen_part(self, step: int, profile: Profile) -> Profile:
+        """As much of it as is simulated."""
+        whole, rows = self.rows(step), self.chosen(step)
+        if len(rows) == whole.stop - whole.start:
+            return self._part(step, whole, profile)
+        key = (id(profile), step, self._most)
+        if key not in self._parts:
+            self._parts[key] = profile.take(rows, self.lengths.output_len[rows])
         return self._parts[key]
 
     def choose(self, wanted: Sequence[int] | None) -> list[int]:

@@ -39,6 +39,18 @@ class Lengths:
         """bool[n]: the rollout was cut by its length limit and has no end token."""
         return self.finish == LENGTH
 
+    def limit(self, told: int | list[int] | None) -> int | None:
+        """The limit of output tokens that every request is taken to have; None: there is none.
+
+        told: as recorded, or as somebody says. The same for all, and never below the longest
+        output, even where several limits were recorded (who had which is not kept) or a text
+        became longer or shorter than its limit when it was tokenised again: a limit of its own
+        would tell, from the first token on, how long the rollout will be.
+        """
+        limits = told if isinstance(told, list) else [told] if told else []
+        limits = [*limits, int(self.output_len[self.capped].max(initial=0))]
+        return max(max(limits), int(self.output_len.max(initial=0))) if any(limits) else None
+
     def select(self, rows: np.ndarray | slice) -> Lengths:
         """The given rows (a mask, indices or a slice), in that order."""
         return Lengths(

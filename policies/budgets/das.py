@@ -10,11 +10,11 @@ import numpy as np
 from ..batch import DECODING, RULE_SIGNATURE, Plan
 from ..compiled import jit
 from ..handles import unpack
+from ..lengths.classes import LONG, MEDIUM, SHORT, class_cuts, class_of, initial_classes
 from ..registry import option
 from ..view import PastStep, StepView
 from .das_optimum import FORMS, fit_acceptance, optimal_budgets
 
-SHORT, MEDIUM, LONG = range(3)
 INITIAL, GRANTED = range(2)  # columns of plan.request
 
 
@@ -90,19 +90,9 @@ class Das:
             return Plan(values, request)
         length = np.concatenate([p.output_len for p in past])
         prompt = np.concatenate([p.prompt for p in past])
-        short, long = (
-            float(np.quantile(length, q)) if q <= 1 else q for q in (self.short, self.long)
-        )
-        cut = np.array([short, max(long, short + 1)])  # quantiles can coincide
-        kind = _classes(length, cut)
-
+        cut = class_cuts(length, self.short, self.long)
         size = int(max(prompt.max(), view.prompt.max(initial=0))) + 1
-        votes = np.zeros((size, 3), np.int64)
-        np.add.at(votes, (prompt, kind), 1)
-        votes[votes.sum(1) == 0] = np.bincount(
-            kind, minlength=3
-        )  # an unseen prompt: all of history
-        initial = 2 - votes[:, ::-1].argmax(1)  # ties to the longer class
+        initial = initial_classes(prompt, class_of(length, cut), size)
         request[:, INITIAL] = initial[view.prompt]
         for start in (SHORT, MEDIUM, LONG):
             like = initial[prompt] == start
@@ -121,7 +111,7 @@ class Das:
         everyone = fit_acceptance(*_curve(length, walks))
         if everyone[1] == 0:
             return np.zeros(3)
-        kind = _classes(length, cut)
+        kind = class_of(length, cut)
         fits = np.array(
             [
                 fit_acceptance(*_curve(length[kind == c], walks[kind == c]))
@@ -130,7 +120,7 @@ class Das:
         )
         fits[fits[:, 1] == 0] = everyone
         expected = past[-1].output_len.astype(float)
-        kind = _classes(expected, cut)
+        kind = class_of(expected, cut)
         base_s, token_s = _linear_cost(view)
         forwards, totals = optimal_budgets(
             expected,
@@ -148,11 +138,6 @@ class Das:
             elif c > SHORT:  # nobody was that long lately: whoever is now gets no less than others
                 rates[c] = rates[c - 1]
         return np.minimum(rates, view.longest_draft)
-
-
-def _classes(length: np.ndarray, cut: np.ndarray) -> np.ndarray:
-    """SHORT up to cut[0] tokens, LONG from cut[1], MEDIUM between."""
-    return np.where(length >= cut[1], LONG, np.where(length <= cut[0], SHORT, MEDIUM))
 
 
 def _curve(length: np.ndarray, walks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -16,7 +16,7 @@ from ..drafters.cost import drafting_s
 CREDIT, KNOWN, WORTH = range(3)  # of the state; from WORTH on seconds that each place leaves
 SIZE = WORTH + MAX_DRAFT
 WEIGHT = 0.25  # of the last forward in what a place leaves
-SHARE = 0.01
+SHARE = 0.015
 
 
 def depth_state() -> np.ndarray:

@@ -20,18 +20,21 @@ from ..batch import (
 from ..compiled import jit
 from ..drafters.cost import drafting_s
 from ..handles import unpack
-from ..lengths import OWN, SCENES, known_lengths, left_quantiles, weigh
+from ..lengths.ahead import look_ahead
+from ..lengths.choice import Foresight
+from ..lengths.known import POOL, SCENES
+from ..lengths.last import weigh
 from ..registry import option
 from ..view import StepView
 from .depth import SIZE, depth_state, next_longest
 from .speeds import speed_table
 
-# plan.values: the options, what has been since the last look at who may be last, and from POOL on
-# everybody's lengths
-REFRESH, SHARP, TRUST, GENERAL, SPREAD, MEAN, SINCE, LOOKED, TOGETHER, COUNT, COST = range(11)
+# plan.values: the options, what has been since the last look at who may be last, from SPEEDS on how
+# fast drafts are (COUNT columns), and then what is known of lengths
+REFRESH, SHARP, TRUST, MEAN, SINCE, LOOKED, TOGETHER, COUNT, COST = range(9)
 DEPTH = COST + 4  # COST: drafters/cost.py
-POOL = DEPTH + SIZE
-WEIGHT = 1 + OWN  # column of plan.request behind the prompt's lengths
+SPEEDS = DEPTH + SIZE
+WEIGHT = -1  # column of plan.request behind what is known of the request's length
 CLASSES = 128
 
 
@@ -48,7 +51,7 @@ def _last(latency, params, values, together, context, token_s):
     """Seconds that those who end last will take for a token each, with the drafts that are best for
     them, without its processing; and how many tokens they then get per forward.
     """
-    table = values[POOL : POOL + 3 * np.int64(values[COUNT])].reshape(3, -1)
+    table = values[SPEEDS : SPEEDS + 3 * int(values[COUNT])].reshape(3, -1)
     best_s, speed = np.inf, 1.0
     for c in range(table.shape[1]):
         drafts = np.int64(np.rint(together * table[2, c]))
@@ -65,25 +68,15 @@ def _last(latency, params, values, together, context, token_s):
 def _rule(handles, latency, params):
     batch, plan, budget = unpack(handles)
     n, slots, values, rows = batch.counts[DECODING], batch.slots, plan.values, plan.request
-    generated, group, ended = batch.generated, batch.group, batch.ended
+    generated = batch.generated
 
     # Who may be last? Looked up again now and then, and when many have gone.
     values[SINCE] += 1.0
     if values[SINCE] >= values[REFRESH] or abs(n - values[LOOKED]) * 8 > values[LOOKED]:
         values[SINCE], values[LOOKED] = 0.0, n
-        left, weight, siblings = np.empty((n, SCENES)), np.empty(n), np.empty(len(ended))
-        pool = values[POOL + 3 * np.int64(values[COUNT]) :]
-        for j in range(n):
-            i, count = slots[j], 0
-            for k in range(len(ended)):
-                if ended[k] > 0 and group[k] == group[i]:
-                    siblings[count] = ended[k]
-                    count += 1
-            own = rows[i, 1 : 1 + np.int64(rows[i, 0])]
-            left_quantiles(
-                own, siblings[:count], pool, generated[i], batch.cap[i], values[GENERAL],
-                values[SPREAD], left[j],
-            )  # fmt: skip
+        left, weight = np.empty((n, SCENES)), np.empty(n)
+        known = values[SPEEDS + 3 * int(values[COUNT]) :]
+        look_ahead(known, rows, slots, n, generated, batch.cap, batch.group, batch.ended, left)
         longest, values[TOGETHER] = weigh(left, n, values[SHARP], weight)
         # While others wait, whoever ends lets somebody begin, and all count alike.
         waiting = min(1.0, batch.counts[WAITING] * values[MEAN] / (n * longest))
@@ -118,7 +111,7 @@ def _rule(handles, latency, params):
         made = max(made, offered[i])
         for d in range(offered[i]):
             own_chance = chances[labels[labels_at[i] + d]]
-            chance = own_chance if trees else chance * own_chance
+            chance = min(chance, own_chance) if trees else chance * own_chance
             which = _class_of(chance * each_s[j])
             gains_s[which] += chance * each_s[j]
             counts[which] += 1
@@ -145,7 +138,7 @@ def _rule(handles, latency, params):
         i, chance, d = slots[j], 1.0, 0
         while d < offered[i]:
             own_chance = chances[labels[labels_at[i] + d]]
-            chance = own_chance if trees else chance * own_chance
+            chance = min(chance, own_chance) if trees else chance * own_chance
             which = _class_of(chance * each_s[j])
             if which < best_class or (which == best_class and best_count == 0):
                 break
@@ -154,12 +147,12 @@ def _rule(handles, latency, params):
             d += 1
         budget[i] = d
     batch.counts[NEXT_LONGEST] = next_longest(
-        values[DEPTH:POOL], values[COST:DEPTH], left_s, made, n, plain_s
+        values[DEPTH:SPEEDS], values[COST:DEPTH], left_s, made, n, plain_s
     )
 
 
 @dataclass(frozen=True)
-class Tail:
+class Tail(Foresight):
     """The drafts expected to take most off the makespan, over what they add to the forward.
 
     An accepted token saves its request a part of a forward, which shortens the makespan if that
@@ -168,9 +161,9 @@ class Tail:
     many of the best are verified as leave most, by the latency model told. (By then they are all
     made: what making them took is gone. With a drafter that is a model, the next ones are made as
     long as leaves most, with a whole one now and then to see.) Who may be last follows from what is
-    known of lengths: the prompt's earlier rollouts, finished siblings, how far each
-    has got (policies/lengths.py). While requests wait, everybody counts the same: a seat less is a
-    seat for the next. docs/tail.md derives it.
+    foreseen of lengths: by default from the prompt's earlier rollouts, finished siblings, and how
+    far each has got. While requests wait, everybody counts the same: a seat less is a seat for the
+    next. docs/tail.md derives it.
     """
 
     name: ClassVar[str] = "tail"
@@ -180,25 +173,21 @@ class Tail:
     past_steps: ClassVar[int | None] = 16
 
     refresh: int = option(16, "between two looks at who may be last", low=1, unit="forwards")
-    sharp: float = option(8.0, "how much more the longest count than the shorter", low=0.0)
+    sharp: float = option(16.0, "how much more the longest count than the shorter", low=0.0)
     trust: float = option(
         0.7, "in what is known of lengths; 0: everybody is as likely to be last", low=0.0, high=1.0
     )
-    general: float = option(
-        0.85, "weight of everybody's lengths beside the prompt's own", low=0.0, high=0.99
-    )
-    spread: float = option(1.0, "of lengths around known ones, standard deviation of log", low=0.0)
 
     def plan(self, view: StepView) -> Plan:
         """What is known of lengths."""
-        own, pool = known_lengths(view)
-        head = np.zeros(POOL)
+        known = self.predictor.plan(view)
+        pool, speeds = known.values[POOL:], speed_table(view.past[-1:], view.longest_draft)
+        head = np.zeros(SPEEDS)
         head[[REFRESH, SHARP, TRUST]] = self.refresh, self.sharp, self.trust
-        head[[GENERAL, SPREAD]] = self.general, self.spread
-        speeds = speed_table(view.past[-1:], view.longest_draft)
         head[COUNT], head[TOGETHER] = speeds.shape[1], 1.0
         head[MEAN] = pool.mean() if len(pool) else 0.0
-        head[COST:DEPTH], head[DEPTH:POOL] = view.cost.array, depth_state()
+        head[COST:DEPTH], head[DEPTH:SPEEDS] = view.cost.array, depth_state()
+        weight = np.zeros((len(known.request), 1))
         return Plan(
-            np.concatenate([head, speeds.ravel(), pool]), np.hstack([own, np.zeros((len(own), 1))])
+            np.concatenate([head, speeds.ravel(), known.values]), np.hstack([known.request, weight])
         )

@@ -18,7 +18,7 @@ from little_traces import Rollout, write
 from longtail.engine.execute import execute
 from longtail.engine.job import Generate, Job, JobError, Replay, read_summary, run_jobs
 from longtail.engine.policies import parse_policy
-from longtail.policies.batch import MAX_DRAFT, NO_CAP
+from longtail.policies.batch import MAX_DRAFT
 from longtail.traces import TraceError
 
 ROLLOUTS = [
@@ -163,7 +163,7 @@ def test_a_replay_asks_for_every_recorded_token(world: World, trace: str, tmp_pa
     assert [prompts for prompts, _ in world.asked] == [[[1], [2, 3]], [[2, 3]]]
     (first, _), (last,) = (params for _, params in world.asked)
     assert (first.max_tokens, first.ignore_eos) == (2, True)
-    told = {"replay": [5, 6], "prompt_id": "0", "rl_step": 0, "sample": 0, "cap": int(NO_CAP)}
+    told = {"replay": [5, 6], "prompt_id": "0", "rl_step": 0, "sample": 0, "cap": 4}
     assert first.extra_args == {f"longtail_{name}": value for name, value in told.items()}
     assert last.extra_args["longtail_rl_step"] == 5
     (engine,) = world.engines
@@ -173,13 +173,13 @@ def test_a_replay_asks_for_every_recorded_token(world: World, trace: str, tmp_pa
     assert policy.drafter.depth == 8 and policy.log.name == "steps" and policy.record is None
 
 
-@pytest.mark.parametrize(("cap", "told"), [(None, [int(NO_CAP), 4]), (3, [3, 4]), (1, [None, 4])])
+@pytest.mark.parametrize(("cap", "told"), [(None, 4), (3, 4), (1, 4), (9, 9)])
 def test_a_cap_does_not_tell_where_a_text_ends(
-    world: World, trace: str, tmp_path: Path, cap: int | None, told: list[int | None]
+    world: World, trace: str, tmp_path: Path, cap: int | None, told: int
 ) -> None:
     run([of("none", Replay(trace, [0, 2], cap))], tmp_path / "runs")
     caps = [params[0].extra_args["longtail_cap"] for _, params in world.asked]
-    assert caps == [t or int(NO_CAP) for t in told]
+    assert caps == [told, told]
 
 
 def test_rounds_are_rl_steps_and_every_rollout_has_a_seed(world: World, tmp_path: Path) -> None:

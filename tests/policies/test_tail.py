@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from little_views import past_of, view_of
 from small_workloads import random_rollouts, workload_of
 
 from longtail.policies.batch import (
@@ -17,7 +18,6 @@ from longtail.policies.batch import (
     KV_TOKENS,
     MAX_DRAFT,
     NEXT_LONGEST,
-    NO_CAP,
     TREES,
     WAITING,
     Batch,
@@ -30,10 +30,11 @@ from longtail.policies.compiled import jit
 from longtail.policies.drafters.cost import FREE, DraftCost
 from longtail.policies.handles import pack
 from longtail.policies.latency.presets import make_latency
-from longtail.policies.lengths import NORMAL, SCENES, known_lengths, left_quantiles
-from longtail.policies.lengths import draw as draw_compiled
-from longtail.policies.profile import blank_profile
-from longtail.policies.view import PastStep, StepView
+from longtail.policies.lengths import PREDICTORS
+from longtail.policies.lengths.ahead import left_of
+from longtail.policies.lengths.known import POOL, SCENES
+from longtail.policies.lengths.last import draw as draw_compiled
+from longtail.policies.view import StepView
 from longtail.sim.simulate import Setup, simulate
 
 BASE_S, TOKEN_S = 1e-2, 1e-3
@@ -45,92 +46,10 @@ def draw(j, s):
     return draw_compiled(j, s)
 
 
-@jit()
-def quantiles(own, siblings, pool, generated, cap, general, spread):
-    left = np.empty(SCENES)
-    left_quantiles(own, siblings, pool, generated, cap, general, spread, left)
-    return left
-
-
-def past_of(lengths: list[list[int]]) -> tuple[PastStep, ...]:
-    """One RL step; lengths of each prompt's rollouts."""
-    flat = np.array([n for mine in lengths for n in mine], np.int32)
-    prompt = np.array([p for p, mine in enumerate(lengths) for _ in mine], np.int32)
-    return (PastStep(0, prompt, flat, blank_profile(flat)),) if len(flat) else ()
-
-
-def view_of(prompt: list[int], past: tuple[PastStep, ...], cost: DraftCost = FREE) -> StepView:
-    n = len(prompt)
-    caps = np.full(n, NO_CAP, np.int32)
-    which = np.array(prompt, np.int32)
-    return StepView(1, which, np.full(n, 4, np.int32), caps, 16, past, lambda t, r: 0.0, cost=cost)
-
-
-def is_quantile(
-    found: float, wanted: float, kept: list[tuple[float, float]], g: int, cap: int
-) -> bool:
-    """Whether that is what is left of a length with a share `wanted` of the others below it."""
-    total = sum(w for _, w in kept)
-    for x, _ in kept:
-        if found == pytest.approx(min(x - g, cap - g)):
-            below = sum(w for y, w in kept if y < x) / total
-            up_to = sum(w for y, w in kept if y <= x) / total
-            if below - 1e-9 <= wanted <= up_to + 1e-9:
-                return True
-    return False
-
-
-lengths_of = st.lists(st.integers(1, 60).map(float), max_size=6)
-
-
-@settings(max_examples=200, deadline=None)
-@given(
-    own=lengths_of,
-    siblings=lengths_of,
-    pool=lengths_of,
-    generated=st.integers(0, 59),
-    room=st.integers(1, 80),
-    general=st.sampled_from([0.0, 0.25, 0.5]),
-)
-def test_what_is_left_by_definition(
-    own: list[float],
-    siblings: list[float],
-    pool: list[float],
-    generated: int,
-    room: int,
-    general: float,
-) -> None:
-    cap = generated + room
-    arrays = [np.array(x) for x in (sorted(own), siblings, sorted(pool))]
-    found = quantiles(*arrays, generated, cap, general, 0.0)
-    assert (found >= 1).all() and (found <= room).all()
-    if any(x > generated for x in (*own, *siblings, *pool)):
-        n = len(own) + len(siblings)
-        share = (1 + general / (1 - general) * n) / max(len(pool), 1)
-        mixture = [(x, 1.0) for x in (*own, *siblings)] + [(x, share) for x in pool]
-        above = [(x, w) for x, w in mixture if x > generated]
-        for s in range(SCENES):
-            assert is_quantile(found[s], (s + 0.5) / SCENES, above, generated, cap)
-    # Spread, they are the same lengths, each times another quantile of the factor.
-    wide = quantiles(*arrays, generated, 1 << 30, general, 0.5)
-    narrow = quantiles(*arrays, generated, 1 << 30, general, 0.0)
-    if any(x > generated for x in (*own, *siblings, *pool)):
-        factors = [math.exp(0.5 * NORMAL[(11 * s + 3) % SCENES]) for s in range(SCENES)]
-        assert wide.tolist() == pytest.approx(np.maximum(narrow * factors, 1.0).tolist())
-
-
 def test_each_request_has_each_quantile_once() -> None:
     orders = {tuple(draw(j, s) for s in range(SCENES)) for j in range(200)}
     assert all(sorted(order) == list(range(SCENES)) for order in orders)
     assert len(orders) > 60  # and they are not in step
-
-
-def test_known_lengths_of_the_prompt_and_of_all() -> None:
-    own, pool = known_lengths(view_of([1, 2, 1], past_of([[9], [3, 1], []])))
-    assert own[:, 0].tolist() == [2, 0, 2] and own[0, 1:3].tolist() == [1, 3]
-    assert pool.tolist() == [1, 3, 9]
-    many, _ = known_lengths(view_of([0], past_of([list(range(1, 101))])))
-    assert many[0, 0] == 32 and np.diff(many[0, 1:]).min() > 0
 
 
 def ask(tail: Tail, batch: Batch, view: StepView, budget: np.ndarray, told: Any = LATENCY) -> None:
@@ -155,14 +74,8 @@ def decided(tail: Tail, batch: Batch, view: StepView) -> list[int]:
     """The rule as docs/tail.md has it, at the first forward."""
     n = int(batch.counts[DECODING])
     slots = batch.slots[:n].tolist()
-    own, pool = known_lengths(view)
-    left = []
-    for i in slots:
-        over = (batch.ended > 0) & (batch.group == batch.group[i])
-        mine = own[i, 1 : 1 + int(own[i, 0])]
-        known = (mine, batch.ended[over].astype(float), pool)
-        at = (int(batch.generated[i]), int(batch.cap[i]))
-        left.append(quantiles(*known, *at, tail.general, tail.spread))
+    known = tail.predictor.plan(view)
+    left, pool = list(left_of(known, batch)), known.values[POOL:]
     weight, longest, together = weights(left, tail.sharp)
     mean = float(pool.mean()) if len(pool) else 0.0
     trust = tail.trust * (1 - min(1.0, float(batch.counts[WAITING]) * mean / (n * longest)))
@@ -181,7 +94,7 @@ def decided(tail: Tail, batch: Batch, view: StepView) -> list[int]:
         each_s = (trust * weight[j] + (1 - trust) / n) * last_s + TOKEN_S
         for t in range(int(batch.offered[i])):
             own_chance = float(batch.chances[batch.labels[batch.labels_at[i] + t]])
-            chance = own_chance if batch.counts[TREES] else chance * own_chance
+            chance = min(chance, own_chance) if batch.counts[TREES] else chance * own_chance
             gain_s = chance * each_s
             tokens.append((math.floor(4 * math.log2(gain_s / 1e-9)), gain_s, j, t))
     # One class after the other, a few tokens at a time: which count leaves most?
@@ -219,7 +132,7 @@ def test_the_rule_by_definition(
     rng = np.random.default_rng(seed)
     prompt = rng.integers(0, 3, n).tolist()
     past = past_of([rng.integers(1, 90, 5).tolist() for _ in range(3)]) if history else ()
-    view = view_of(prompt, past, cost)
+    view = view_of(prompt, past, cost=cost)
     batch = empty_batch(view.prompt_len, view.cap, view.prompt)
     labels = rng.integers(0, 256, 16 * n).astype(np.uint8)
     chances = rng.random(256) ** 0.3
@@ -279,3 +192,17 @@ def test_it_runs_to_the_end_and_shortens(seed: int) -> None:
         results[budget] = simulate(load, setup).makespan_s
         assert results[budget] == simulate(load, setup).makespan_s  # the same again
     assert results["tail"] < 0.9 * results["fixed:k=0"]
+
+
+@pytest.mark.parametrize("lengths", PREDICTORS.classes)
+def test_it_runs_to_the_end_with_any_lengths(lengths: str) -> None:
+    rollouts = random_rollouts(5, rl_steps=3, prompts=4, samples=4, longest=120, alphabet=2)
+    load = workload_of(rollouts)
+    drafter, budget = "suffix:scope=both", f"tail:lengths={lengths}"
+    result = simulate(load, Setup.of(drafter=drafter, budget=budget))
+    assert result.total("finished") == len(rollouts)
+    assert result.total("output_tokens") == sum(len(r.output) for r in rollouts)
+    assert (
+        result.makespan_s < simulate(load, Setup.of(drafter=drafter, budget="fixed:k=0")).makespan_s
+    )
+    assert result.to_json()["notes"] == list(result.setup.budget.notes)

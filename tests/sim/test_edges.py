@@ -70,19 +70,28 @@ def test_caps(path: Path) -> None:
     lengths = trace.lengths()
     longest = int(lengths.output_len[~lengths.capped].max())
     load = Workload.from_trace(trace, cap=longest + 5)
-    assert (load.cap[lengths.capped] == lengths.output_len[lengths.capped]).all()
-    assert (load.cap[~lengths.capped] == longest + 5).all()
+    assert (load.cap == max(longest + 5, lengths.output_len.max())).all()
     with pytest.raises(TraceError, match="beyond the cap"):
         Workload.from_trace(trace, cap=longest - 1)
 
 
-def test_a_text_longer_than_the_recorded_cap_does_not_tell_its_end(path: Path) -> None:
+@pytest.mark.parametrize("recorded", [None, 20, [10, 20], 1000])
+def test_caps_do_not_tell_where_a_text_ends(path: Path, recorded: int | list[int] | None) -> None:
+    """Neither longer nor shorter than its limit, as a text may become when tokenised again."""
     trace = open_trace(path)
-    object.__setattr__(trace.meta, "sampling", {"max_tokens": [10, 20]})
+    object.__setattr__(trace.meta, "sampling", {"max_tokens": recorded} if recorded else {})
     load = Workload.from_trace(trace)
-    free = ~load.lengths.capped
-    assert set(np.unique(load.cap[free & (load.lengths.output_len > 20)])) == {NO_CAP}
-    assert set(np.unique(load.cap[free & (load.lengths.output_len <= 20)])) <= {20}
+    lengths = load.lengths
+    assert lengths.capped.any()
+    (cap,) = set(load.cap.tolist())
+    assert cap == max(lengths.output_len.max(), 1000 if recorded == 1000 else 0)
+
+
+def test_without_a_limit_there_is_no_cap(tmp_path: Path) -> None:
+    synthesize(tmp_path / "t.parquet", Recipe(rl_steps=1, prompts=2, samples=2, seed=5, cap=10**6))
+    trace = open_trace(tmp_path / "t.parquet")
+    object.__setattr__(trace.meta, "sampling", {})
+    assert (Workload.from_trace(trace).cap == NO_CAP).all()
 
 
 def test_das_gives_the_longest_something_where_history_had_none_like_it() -> None:
