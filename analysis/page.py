@@ -65,10 +65,8 @@ class Page:
     @property
     def tables(self) -> list[Table]:
         """All of them, the claims first."""
-        return [
-            Table("claims", "Claims", claims_frame(self.claims)),
-            *(table for section in self.sections for table in section.tables),
-        ]
+        claims = [Table("claims", "Claims", claims_frame(self.claims))] if self.claims else []
+        return [*claims, *(table for section in self.sections for table in section.tables)]
 
     @property
     def pictures(self) -> list[Picture]:
@@ -85,9 +83,10 @@ class Page:
 
     def _lines(self) -> Iterator[str]:
         yield from (f"# {self.title}", "", f"{self.paper}. Made by `{self.command}`.", "")
-        yield from (self.setup, "", "## Claims", "")
-        yield from markdown_table(_shown_claims(self.claims))
-        yield from ("", f"[CSV]({self.file('claims', 'csv')}). {_sum_up(self.claims)}", "")
+        yield from (self.setup, "")
+        if self.claims:
+            yield from ("## Claims", "", *markdown_table(_shown_claims(self.claims)), "")
+            yield from (f"[CSV]({self.file('claims', 'csv')}). {_sum_up(self.claims)}", "")
         reasons = [c for c in self.claims if c.why and c.verdict is not Verdict.HOLDS]
         if reasons:
             yield from ("Where ours does not bear it out:", "")

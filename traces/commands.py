@@ -11,6 +11,7 @@ from typing import Any
 
 import click
 
+from .export_commands import export
 from .import_commands import import_
 from .step_list import Steps
 
@@ -21,13 +22,19 @@ def trace() -> None:
 
 
 trace.add_command(import_)
+trace.add_command(export)
 
 
 @trace.command()
 @click.argument("path", metavar="TRACE")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on standard output.")
 def info(path: str, as_json: bool) -> None:
-    """Counts, length quantiles, tails, finish reasons and provenance of a trace."""
+    """Counts, length quantiles, tails, finish reasons and provenance of a trace.
+
+    \b
+    longtail trace info sample
+    longtail trace info T.parquet --json
+    """
     from .sample import find_trace
     from .store import open_trace
     from .summary import summarize
@@ -44,7 +51,11 @@ def info(path: str, as_json: bool) -> None:
 @trace.command()
 @click.argument("path", metavar="TRACE")
 def check(path: str) -> None:
-    """Read a trace to its last token and hold it against every rule of the format."""
+    """Read a trace to its last token and hold it against every rule of the format.
+
+    \b
+    longtail trace check T.parquet
+    """
     from .check import check_trace
     from .sample import find_trace
 
@@ -85,7 +96,12 @@ def check(path: str) -> None:
 )
 @click.option("--no-tokens", is_flag=True, help="Lengths only.")
 def synth(output: str, lengths: str, no_tokens: bool, **recipe: Any) -> None:
-    """Make up a trace, marked synthetic wherever it is shown."""
+    """Make up a trace, marked synthetic wherever it is shown.
+
+    \b
+    longtail trace synth --rl-steps 2 --prompts 8 --cap 512 -o T.parquet
+    longtail trace synth --lengths pareto:scale=400,alpha=1.2 --no-tokens -o lengths.parquet
+    """
     from .progress import progress
     from .synth import Recipe, parse_lengths, synthesize
 
@@ -130,7 +146,7 @@ def join(paths: tuple[str, ...], renumber: bool, output: str) -> None:
     """Put traces of one run together; a folder stands for the traces anywhere in it.
 
     \b
-    longtail trace join rollouts/ -o T.parquet
+    longtail trace join recorded/ -o T.parquet
     """
     from .select import join_traces
 

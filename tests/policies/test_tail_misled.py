@@ -1,4 +1,4 @@
-"""Wrong chances, lengths and latencies cost `tail` something, but it stays at or below no drafts."""
+"""Wrong chances, lengths and latencies cost `tail` something, but no more than no drafts do."""
 
 from __future__ import annotations
 

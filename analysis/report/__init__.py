@@ -1,0 +1,1 @@
+"""One HTML file of everything that longtail commands left in a folder."""
