@@ -25,7 +25,6 @@ from .sensitivity import Sensitivity, sensitivity
 PART = 600_000  # output tokens of the prompts that the search simulates
 WHOLE = 12_000_000  # and of those that the rest does
 TOKENS, STEPS = 1_500_000, 3  # of the last RL steps, that the search and the variations simulate
-LEARNT = 3_000_000  # of a trace, up to which drafters learn it anew with less history
 DRAWN = 15_000_000  # output tokens to simulate in prompts drawn again, for each choice
 
 STAGES = {"search": (0.0, 0.35), "measure": (0.35, 0.8), "vary": (0.8, 1.0)}
@@ -110,6 +109,5 @@ def advise(
     measured = measure(bench, choices, DRAWN, during("measure"))
     verdict = decide(choices, measured.total_s, measured.spread)
     varied = bench.last(TOKENS, STEPS)
-    learning = varied if int(bench.load.lengths.output_len.sum()) <= LEARNT else last
-    tested = sensitivity(varied, learning, measured, verdict.recommended, during("vary"))
+    tested = sensitivity(varied, last, measured, verdict.recommended, during("vary"))
     return Advice(load, engine, bench, last, found, measured, verdict, tested)

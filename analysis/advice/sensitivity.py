@@ -114,17 +114,21 @@ def sensitivity(
     """Recompute the recommendation at both ends of every dial that can matter, and between where
     it is another one at the end.
 
-    part: where drafters learn anew from less history. Noise is taken to be as large as it was found
-    to be for all RL steps.
+    part: where drafters learn anew from less history; what that does to its last RL step is taken
+    to be what it does to all. Noise is taken to be as large as it was measured to be.
     """
     short = shortlist(found, recommended)
     choices, at = [found.choices[i] for i in short], short.index(recommended)
     spread = found.spread[np.ix_(short, short)]
     cases: list[Case] = []
     untried: dict[str, None] = {}
+    usual = bench.totals(choices)
 
     def vary(dial: Dial, value: float) -> Case:
-        seconds = _seconds(part if dial.field == HISTORY else bench, choices, dial, value)
+        if dial.field == HISTORY:
+            seconds = usual * _forgotten(part, choices, value)
+        else:
+            seconds = bench.totals(choices, replace(AS_IT_IS, **{dial.field: value}))
         best = recommend(choices, seconds, spread)
         simpler = choices[best].rank < choices[at].rank
         if not simpler and not clearly(seconds, spread, at, best):
@@ -147,9 +151,8 @@ def sensitivity(
             untried[why] = None
         progress((done + 1) / len(DIALS))
     cases.sort(key=lambda case: (DIALS.index(case.dial), case.dial.values.index(case.value)))
-    seconds = bench.totals(choices)
     return Sensitivity(
-        tuple(choices), bench.steps, bench.prompts, seconds, at, tuple(cases),
+        tuple(choices), bench.steps, bench.prompts, usual, at, tuple(cases),
         tuple(untried),
     )  # fmt: skip
 
@@ -184,7 +187,8 @@ def _pointless(dial: Dial, bench: Bench, choices: Sequence[Choice]) -> str | Non
     return None
 
 
-def _seconds(bench: Bench, choices: Sequence[Choice], dial: Dial, value: float) -> np.ndarray:
-    if dial.field == HISTORY:
-        return bench.forgetful(value).totals(choices)
-    return bench.totals(choices, replace(AS_IT_IS, **{dial.field: value}))
+def _forgotten(part: Bench, choices: Sequence[Choice], share: float) -> np.ndarray:
+    """float64[C]: how many times as long the last RL step takes with this share of its history."""
+    last = replace(part, steps=part.steps[-1:])
+    factor: np.ndarray = part.forgetful(share).totals(choices) / last.totals(choices)
+    return factor

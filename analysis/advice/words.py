@@ -7,7 +7,6 @@ from collections.abc import Iterator
 
 from ...engine.versions import TRIED
 from ...policies.latency.presets import PRESETS, make_latency, name_latency
-from ...policies.registry import brief
 from ...sim.limits import Limits
 from ..show import caption
 from .advise import Advice
@@ -37,22 +36,22 @@ def headline(advice: Advice) -> str:
             f"Turn on {choice.name} (vLLM {took}): {seconds:.1f} s instead of {none_s:.1f} s for "
             f"{_steps(advice)}, {times(advice.speed_up(best))}."
         )
-    words = "Leave speculation off"
+    words = "Leave speculation off:"
     if choice.changed:
-        words += (
-            f", and set max_num_seqs={choice.max_num_seqs}: {seconds:.1f} s instead of "
-            f"{none_s:.1f} s, {times(advice.speed_up(best))}"
+        words = (
+            f"Leave speculation off, and set max_num_seqs={choice.max_num_seqs} ({seconds:.1f} s "
+            f"instead of {none_s:.1f} s for {_steps(advice)}, {times(advice.speed_up(best))}):"
         )
     drafting = [i for i, c in enumerate(found.choices) if c.speculates]
     if not drafting:
-        return f"{words}: there is nothing here that could be judged ({_first_left_out(advice)})."
+        return f"{words} there is nothing here that could be judged ({_first_left_out(advice)})."
     nearest = min(drafting, key=lambda i: found.total_s[i])
     ratio = found.ratio(best, nearest)
-    name = found.choices[nearest].name
+    comes = f"{found.choices[nearest].name} comes nearest, {times(ratio)}"
     if ratio.value <= 1:
-        return f"{words}: nothing is faster. {name} comes nearest, {times(ratio)}."
+        return f"{words} nothing is faster; {comes}."
     why = "that is within noise" if ratio.low <= 1 else "that is less than 1 %"
-    return f"{words}: {name} comes nearest, {times(ratio)}, and {why}."
+    return f"{words} {comes}, and {why}."
 
 
 def _first_left_out(advice: Advice) -> str:
@@ -86,10 +85,10 @@ def runner_up(advice: Advice) -> str:
 
 def _more(simple: Choice, other: Choice) -> str:
     """What `other` asks for that `simple` does not."""
+    if not simple.speculates:
+        return "no speculation is simpler"
     if other.engine == LONGTAIL and simple.engine == VLLM:
         return "it takes the plug-in where vLLM alone will do"
-    if other.speculates and not simple.speculates:
-        return "no speculation is simpler"
     return "what is recommended is simpler"
 
 
@@ -270,12 +269,10 @@ def turning_on(advice: Advice) -> list[str]:
                 "`history: TRACE` in the policy begins with the rollouts of a trace; without it "
                 "the first RL step has none."
             )
-        told.append(
-            f"The budget decides by `latency: {brief(advice.bench.setup.latency)}`: give your "
-            "calibration there."
-            if choice.rank[0] == ANY_BUDGET
-            else "The budget looks at no latency."
-        )
+        if choice.rank[0] == ANY_BUDGET:
+            prior = advice.bench.setup.latency.name != "calibrated"
+            words = "give your calibration there" if prior else "an engine has to find that file"
+            told.append(f"Budgets that ask for seconds are told the policy's `latency`: {words}.")
     elif choice.drafter.name == "suffix":
         told.append("vLLM's suffix method needs: pip install arctic-inference")
     elif choice.drafter.name == "learned":

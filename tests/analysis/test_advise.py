@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -103,13 +104,15 @@ def test_files(history: Advice, tmp_path: Path) -> None:
 
 
 def test_the_plug_in_s_policy_is_one_that_a_live_engine_takes(tmp_path: Path) -> None:
-    made = advise(rollouts("history"), latency=LATENCY, drafters=["das:max=8"], budgets=["goodput"])
+    made = advise(
+        rollouts("history"), latency=LATENCY, drafters=["das:max=8"], budgets=["fixed:k=6"]
+    )
     choice = made.recommended
     assert choice.engine == "longtail"
     (tmp_path / "policy.yaml").write_text("drafter: none\n")  # of an earlier advice
     write_advice(made, document(made), "a title", tmp_path)
     live = LiveSettings.read(tmp_path / "policy.yaml")
-    assert (live.drafter.name, live.drafter.max, live.budget.name) == ("das", 8, "goodput")
+    assert (live.drafter.name, live.drafter.max, live.budget) == ("das", 8, choice.budget)
     fresh = advise(rollouts("fresh"), latency=LATENCY, drafters=["ngram"])
     write_advice(fresh, document(fresh), "a title", tmp_path)
     assert not (tmp_path / "policy.yaml").exists()
@@ -174,6 +177,23 @@ def test_engine_limits_are_kept_and_said() -> None:
     assert told["turn_on"]["vllm_args"]["max_num_seqs"] <= 6
     with pytest.raises(ComponentError, match="--kv-tokens"):
         advise(rollouts("own"), limits=Limits(kv_tokens=16))
+
+
+def test_fewer_at_once_where_the_kv_cache_is_too_small_for_more() -> None:
+    limits = Limits(kv_tokens=1200, max_num_seqs=64)
+    load = rollouts("own", samples=8, length=120, steps=2)
+    made = advise(load, latency="linear:base=1e-3,token=1e-3", limits=limits,
+                  drafters=["ngram"], budgets=["fixed:k=1+4"])  # fmt: skip
+    told, choice = document(made), made.recommended
+    assert not choice.speculates and choice.changed
+    assert choice.max_num_seqs is not None and choice.max_num_seqs < 64
+    assert f"max_num_seqs={choice.max_num_seqs}" in told["recommendation"]["words"]
+    assert told["turn_on"]["vllm_args"] == {"max_num_seqs": choice.max_num_seqs}
+    assert told["expected"]["low"] > 1
+    for other, seconds in made.found.seconds.items():
+        if other.changed:  # kept only where it gains
+            same = replace(other, max_num_seqs=64, changed=False)
+            assert seconds * 1.01 < made.found.seconds[same]
 
 
 def test_more_or_fewer_requests_than_recorded() -> None:

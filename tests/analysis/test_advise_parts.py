@@ -15,7 +15,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from longtail.analysis.advice.bench import Bench
+from longtail.analysis.advice.advise import advise
+from longtail.analysis.advice.bench import Bench, take_rollouts
 from longtail.analysis.advice.changes import AS_IT_IS, Change, lengthen, thin
 from longtail.analysis.advice.choices import (
     ANY_BUDGET,
@@ -31,6 +32,7 @@ from longtail.analysis.advice.choices import (
     speculative_config,
 )
 from longtail.analysis.advice.decide import clearly, decide, recommend
+from longtail.analysis.advice.document import document
 from longtail.analysis.advice.search import solve_schedule
 from longtail.analysis.advice.sensitivity import DIALS
 from longtail.analysis.drafters import candidates
@@ -40,6 +42,8 @@ from longtail.policies.components import BUDGETS, DRAFTERS, PLACEMENTS
 from longtail.policies.latency import bound
 from longtail.policies.latency.presets import make_latency
 from longtail.sim.simulate import Setup, simulate_steps
+from longtail.sim.workload import Workload
+from longtail.traces import open_trace, sample_path
 
 sys.path.insert(0, str(Path(__file__).parent))
 from advice_loads import rollouts
@@ -165,6 +169,23 @@ def test_a_whole_bench_is_simulate() -> None:
         assert bench.totals([one])[0] == pytest.approx(sum(s.makespan_s for s in done), rel=1e-12)
 
 
+@pytest.mark.parametrize("drafter", ["grouped", "grouped:scope=group,every=4", "best_of"])
+@pytest.mark.parametrize("budget", ["fixed:k=2", "fixed:k=8"])
+def test_drafts_that_depend_on_timing_are_nearly_those_of_the_loop(
+    drafter: str, budget: str
+) -> None:
+    """As if rollouts began together and grew alike; printed with -s."""
+    load = Workload.from_trace(open_trace(sample_path()), rl_steps=[0])
+    assert load.trace is not None
+    load.tokens = load.trace.tokens([0])
+    load, one = take_rollouts(load, load.lengths.prompt < 16), choice(drafter, budget)
+    bench = whole(load, steps=(0,))
+    none, alike = bench.totals([off(), one])
+    (real,) = simulate_steps(load, one.setup(bench.setup), [0])
+    print(f"{one.name}: {none / alike:.3f}x, in the loop {none / real.makespan_s:.3f}x")
+    assert none / alike > 1.1 and alike == pytest.approx(real.makespan_s, rel=0.1)
+
+
 @given(requests=st.integers(1, 300), seed=st.integers(0, 5))
 @settings(max_examples=30, deadline=None)
 def test_rows_stand_for_as_many_requests_as_asked(requests: int, seed: int) -> None:
@@ -235,6 +256,10 @@ def test_a_calibration_can_be_off_too(tmp_path: Path) -> None:
     dearer = changed.seconds(*counts, changed.params) - changed.host_s(*counts)
     assert 1.05 < dearer / forward <= 1.3 + 1e-9  # what its KV and requests take is as it was
     assert Change(host_s=1.0).clock(latency, drafter) is latency  # it was measured
+    told = document(advise(rollouts("own"), latency=latency, drafters=["ngram:k=4"]))
+    words = " ".join(told["rests_on"])
+    assert told["prior"] is False and "had not seen were off by" in words and "prior" not in words
+    assert "host" not in {case["about"] for case in told["sensitivity"]}
 
 
 def test_the_host_s_time_is_charged_to_drafts_that_are_looked_up() -> None:
