@@ -9,24 +9,12 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
-from tokenizers import AddedToken, Tokenizer
-from tokenizers.models import WordLevel
-from tokenizers.pre_tokenizers import Whitespace
+from little_tokenizer import WORDS, make_tokenizer
 
 from longtail.traces import TraceError
 from longtail.traces.commands import trace
 
-WORDS = 100
 END = WORDS
-
-
-def make_tokenizer(path: Path, *specials: str) -> Path:
-    tokenizer = Tokenizer(WordLevel({f"w{i}": i for i in range(WORDS)}, unk_token="w0"))
-    tokenizer.pre_tokenizer = Whitespace()
-    tokenizer.add_special_tokens([AddedToken(s, special=True) for s in specials])
-    tokenizer.enable_truncation(4)  # importers must undo it
-    tokenizer.save(str(path))
-    return path
 
 
 def words(n: int) -> str:

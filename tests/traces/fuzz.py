@@ -22,7 +22,7 @@ with atheris.instrument_imports(include=["longtail"]):
     from longtail.traces.formats.recognise import recognise
 
 import dumps
-from conftest import make_tokenizer
+from little_tokenizer import make_tokenizer
 
 
 def main(name: str, *arguments: str) -> None:

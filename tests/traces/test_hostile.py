@@ -17,10 +17,10 @@ import hostile
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from conftest import make_tokenizer
 from dumps import lines
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from little_tokenizer import make_tokenizer
 
 from longtail.traces import TraceError
 from longtail.traces import sources as sources_module
