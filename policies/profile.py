@@ -29,9 +29,9 @@ def _no_heads() -> np.ndarray:
     return np.empty((0, 2), np.int32)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Profile:
-    """n rollouts in trace order, or one RL step of them."""
+    """n rollouts in trace order, or one RL step of them. Equal to itself only: a key."""
 
     drafted: np.ndarray  # uint8[sum of output_len]
     matched: np.ndarray  # uint8[same]: never beyond the rollout's end

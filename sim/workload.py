@@ -40,8 +40,8 @@ class Workload:
     wall_s: dict[str, float] = field(default_factory=lambda: {"read": 0.0, "profile": 0.0})
     _most: int | None = None  # requests of an RL step, see at_most
     _profiles: dict[tuple[str, bool], Profile] = field(default_factory=dict, repr=False)
-    _parts: dict[tuple[int, int, int | None], Profile] = field(default_factory=dict, repr=False)
-    _past: dict[tuple[int, int], PastStep] = field(default_factory=dict, repr=False)
+    _parts: dict[tuple[Profile, int, int | None], Profile] = field(default_factory=dict, repr=False)
+    _past: dict[tuple[Profile, int], PastStep] = field(default_factory=dict, repr=False)
     _live: dict[tuple[str, int], tuple[int, LiveDrafter]] = field(default_factory=dict, repr=False)
 
     @classmethod
@@ -229,7 +229,7 @@ class Workload:
         past = []
         for step in self.rl_steps:
             if step < rl_step:
-                key = (id(profile), step)
+                key = (profile, step)
                 if key not in self._past:
                     rows = self.rows(step)
                     prompt, output_len = self.lengths.prompt[rows], self.lengths.output_len[rows]
@@ -240,7 +240,7 @@ class Workload:
 
     def _part(self, step: int, rows: slice, profile: Profile) -> Profile:
         """One step's profile, kept so that what is derived from it is derived once."""
-        key = (id(profile), step, None)
+        key = (profile, step, None)
         if key not in self._parts:
             self._parts[key] = profile.part(rows.start, rows.stop)
         return self._parts[key]
@@ -250,7 +250,7 @@ class Workload:
         whole, rows = self.rows(step), self.chosen(step)
         if len(rows) == whole.stop - whole.start:
             return self._part(step, whole, profile)
-        key = (id(profile), step, self._most)
+        key = (profile, step, self._most)
         if key not in self._parts:
             self._parts[key] = profile.take(rows, self.lengths.output_len[rows])
         return self._parts[key]

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from longtail.policies.batch import NO_CAP
+from longtail.policies.profile import blank_profile, perfect_profile
 from longtail.policies.view import StepView
 from longtail.sim.limits import Limits
 from longtail.sim.simulate import Setup, simulate, simulate_steps
@@ -107,3 +108,12 @@ def test_das_gives_the_longest_something_where_history_had_none_like_it() -> Non
     view = StepView(1, zeros, zeros + 5, zeros + 999, 8, (past,), lambda t, r: 0.01 + 1e-6 * t)
     rates = Das().plan(view).values[:3]
     assert rates[0] > 0 and rates[MEDIUM] >= rates[0] and rates[LONG] >= rates[0]
+
+
+def test_a_profile_that_is_gone_is_never_taken_for_another(workload: Workload) -> None:
+    """What is derived from a profile is kept; where it was in memory the next one may be."""
+    last, lengths = workload.rl_steps[-1], workload.lengths.output_len
+    for k in range(1, 100):
+        kept = [blank_profile(lengths)] * (k % 3)  # so that places in memory vary
+        past = workload.past(last, perfect_profile(lengths, k))
+        assert [int(step.profile.drafted.max()) for step in past] == [k] * len(past), kept
