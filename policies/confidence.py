@@ -100,6 +100,15 @@ def judge(
         _judge(drafts.labels, drafts.sizes, matched, ranks, len(drafts.parents) > 0, left, counts)
 
 
+@jit(inner=True)
+def after(chance, own, trees):
+    """The chance of a draft token behind one of `chance`; own: what its label says.
+
+    A node of a tree is never likelier than the one before: they are verified in this order.
+    """
+    return min(chance, own) if trees else chance * own
+
+
 @jit()
 def _judge(labels, sizes, matched, ranks, trees, left, counts):
     for j in range(len(sizes)):

@@ -3,22 +3,64 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from ..traces.schema import TraceError
+from .registry import ComponentError
 
 
-def read_config(path: Path, known: Collection[str]) -> dict[str, Any]:
+class Config(dict[str, Any]):
+    """A YAML file's options by their Python names, and the rows they stand in."""
+
+    def __init__(self, path: Path, root: yaml.MappingNode) -> None:
+        super().__init__()
+        self.path = path
+        self._nodes: dict[str, yaml.Node] = {}
+        self._rows: dict[str, int] = {}
+        for key, value in root.value:
+            name = _name(key.value)
+            if name in self._rows:
+                raise self.error(
+                    f"'{key.value}' is given twice", _row(key), f"first in row {self._rows[name]}"
+                )
+            self._nodes[name], self._rows[name] = value, _row(key)
+
+    def error(self, problem: str, at: str | int, remedy: str | None = None) -> TraceError:
+        """What is wrong with the key `at`, or with a row, to be raised."""
+        row = at if isinstance(at, int) else self._rows.get(at)
+        return TraceError(problem, file=self.path, row=row, remedy=remedy)
+
+    def check(self, key: str, make: Callable[[Any], object]) -> None:
+        """Raise TraceError, naming the row, for the first specification of `key` of which `make`
+        cannot make components.
+        """
+        specs = self[key] if isinstance(self[key], list) else [self[key]]
+        for spec, node in zip(specs, self._items(key), strict=True):
+            try:
+                make(spec)
+            except ComponentError as error:
+                options = node.value if isinstance(node, yaml.MappingNode) else []
+                rows = {name.value: _row(name) for name, _ in options}
+                raise self.error(str(error), rows.get(error.key, _row(node))) from None
+
+    def _items(self, key: str) -> list[yaml.Node]:
+        node = self._nodes[key]
+        return node.value if isinstance(node, yaml.SequenceNode) else [node]
+
+
+def read_config(path: Path, known: Collection[str]) -> Config:
     """The file's options by their Python names; `-` and `_` are the same in a key.
 
-    Raises TraceError for a file that is no YAML mapping and for an unknown key.
+    Raises TraceError, with the row where that can be told, for a file that is no YAML mapping and
+    for a key that is unknown or given twice.
     """
     try:
-        loaded = yaml.safe_load(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        root, loaded = yaml.compose(text, yaml.SafeLoader), yaml.safe_load(text)
     except OSError as error:
         raise TraceError(
             f"cannot be read ({error.strerror})", file=path, remedy="name a YAML file"
@@ -31,17 +73,27 @@ def read_config(path: Path, known: Collection[str]) -> dict[str, Any]:
         raise TraceError(
             str(problem), file=path, row=mark.line + 1 if mark else None, remedy="correct the YAML"
         ) from None
-    if not isinstance(loaded, dict):
+    except (ValueError, RecursionError) as error:  # a date that is none; nested without end
+        raise TraceError(f"not YAML ({error})", file=path, remedy="correct the YAML") from None
+    if not isinstance(root, yaml.MappingNode):
         raise TraceError("not a YAML mapping", file=path, remedy="write `key: value` lines")
-    options = {}
+    config = Config(path, root)
     for key, value in loaded.items():
-        name = str(key).replace("-", "_")
+        name = _name(key)
         if name not in known:
             near = difflib.get_close_matches(name, list(known), n=1)
             remedy = f"did you mean '{near[0]}'?" if near else f"known keys: {', '.join(known)}"
-            raise TraceError(f"unknown key '{key}'", file=path, remedy=remedy)
-        options[name] = [_inline(v) for v in value] if isinstance(value, list) else _inline(value)
-    return options
+            raise config.error(f"unknown key '{key}'", name, remedy)
+        config[name] = [_inline(v) for v in value] if isinstance(value, list) else _inline(value)
+    return config
+
+
+def _name(key: object) -> str:
+    return str(key).replace("-", "_")
+
+
+def _row(node: yaml.Node) -> int:
+    return int(node.start_mark.line) + 1
 
 
 def _inline(value: Any) -> Any:

@@ -26,7 +26,11 @@ KINDS = {
 
 
 class ComponentError(ValueError):
-    """A component was named or configured in a way that cannot be used."""
+    """A component was named or configured in a way that cannot be used; `key`: by which option."""
+
+    def __init__(self, message: str, key: str = "") -> None:
+        super().__init__(message)
+        self.key = key
 
 
 def option(
@@ -103,7 +107,8 @@ class Registry:
                 known = ", ".join(fields) or "none"
                 raise ComponentError(
                     f"{self.kind} '{name}' has no option '{key}'{_nearest(key, fields)}; "
-                    f"its options: {known}"
+                    f"its options: {known}",
+                    key,
                 )
             values[key] = _convert(value, fields[key], f"{self.kind} {name}:{key}")
         try:
@@ -182,16 +187,16 @@ def _convert(value: Any, field: dataclasses.Field, where: str) -> Any:
             if kind is float and not math.isfinite(converted):
                 raise ValueError
     except (TypeError, ValueError):
-        raise ComponentError(f"{where}: '{value}' is not {KINDS[kind]}") from None
+        raise ComponentError(f"{where}: '{value}' is not {KINDS[kind]}", field.name) from None
     choices = field.metadata.get("choices")
     if choices and converted not in choices:
-        raise ComponentError(f"{where}: '{value}' is not one of {', '.join(choices)}")
+        raise ComponentError(f"{where}: '{value}' is not one of {', '.join(choices)}", field.name)
     low, high = field.metadata.get("low"), field.metadata.get("high")
     for item in converted if kind is tuple else (converted,):
         if (low is not None and not item >= low) or (high is not None and not item <= high):
             bounds = (("at least", low), ("at most", high))
             words = [f"{word} {bound:g}" for word, bound in bounds if bound is not None]
-            raise ComponentError(f"{where}: {value} must be {' and '.join(words)}")
+            raise ComponentError(f"{where}: {value} must be {' and '.join(words)}", field.name)
     return converted
 
 

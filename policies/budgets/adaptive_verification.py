@@ -9,6 +9,7 @@ import numpy as np
 
 from ..batch import DECODING, MAX_DRAFT, RULE_SIGNATURE, TREES, Plan
 from ..compiled import jit
+from ..confidence import after
 from ..drafters.cost import drafting_s
 from ..handles import unpack
 from ..registry import option
@@ -31,8 +32,7 @@ def _scores(slots, n, offered, labels_at, labels, chances, trees, most, starts):
     for j in range(n):
         first, at, chance = starts[j], labels_at[slots[j]], 1.0
         for t in range(starts[j + 1] - first):
-            own = chances[labels[at + t]]
-            chance = min(chance, own) if trees else chance * own
+            chance = after(chance, chances[labels[at + t]], trees)
             scores[first + t] = chance
     return scores
 

@@ -18,6 +18,7 @@ from ..batch import (
     Plan,
 )
 from ..compiled import jit
+from ..confidence import after
 from ..drafters.cost import drafting_s
 from ..handles import unpack
 from ..lengths.ahead import look_ahead
@@ -110,8 +111,7 @@ def _rule(handles, latency, params):
         each_s[j] = weight_now * last_s + common_s
         made = max(made, offered[i])
         for d in range(offered[i]):
-            own_chance = chances[labels[labels_at[i] + d]]
-            chance = min(chance, own_chance) if trees else chance * own_chance
+            chance = after(chance, chances[labels[labels_at[i] + d]], trees)
             which = _class_of(chance * each_s[j])
             gains_s[which] += chance * each_s[j]
             counts[which] += 1
@@ -137,8 +137,7 @@ def _rule(handles, latency, params):
     for j in range(n):
         i, chance, d = slots[j], 1.0, 0
         while d < offered[i]:
-            own_chance = chances[labels[labels_at[i] + d]]
-            chance = min(chance, own_chance) if trees else chance * own_chance
+            chance = after(chance, chances[labels[labels_at[i] + d]], trees)
             which = _class_of(chance * each_s[j])
             if which < best_class or (which == best_class and best_count == 0):
                 break
