@@ -11,12 +11,12 @@ import numpy as np
 
 from ..batch import MAX_DRAFT
 from ..compiled import jit
-from ..drafters.cost import drafting_s
+from ..drafters.cost import drafting_s, free
 
 CREDIT, KNOWN, WORTH = range(3)  # of the state; from WORTH on seconds that each place leaves
 SIZE = WORTH + MAX_DRAFT
 WEIGHT = 0.25  # of the last forward in what a place leaves
-SHARE = 0.015
+SHARE = 0.006
 
 
 def depth_state() -> np.ndarray:
@@ -32,7 +32,7 @@ def next_longest(state, cost, left_s, made, n, forward_s):
     at hand were expected to save over what verifying them took; made: the longest draft; n:
     requests; forward_s: what a forward takes without drafts.
     """
-    if cost[0] == 0.0 and cost[1] == 0.0 and cost[3] == 0.0:
+    if free(cost):
         return MAX_DRAFT
     state[CREDIT] += SHARE * forward_s
     for place in range(made):

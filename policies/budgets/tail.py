@@ -19,7 +19,7 @@ from ..batch import (
 )
 from ..compiled import jit
 from ..confidence import after
-from ..drafters.cost import drafting_s
+from ..drafters.cost import free
 from ..handles import unpack
 from ..lengths.ahead import look_ahead
 from ..lengths.choice import Foresight
@@ -28,6 +28,7 @@ from ..lengths.last import weigh
 from ..registry import option
 from ..view import StepView
 from .depth import SIZE, depth_state, next_longest
+from .pace import pace
 from .speeds import speed_table
 
 # plan.values: the options, what has been since the last look at who may be last, from SPEEDS on how
@@ -45,24 +46,6 @@ def _class_of(gain_s):
     if gain_s <= 1e-9:
         return 0
     return min(np.int64(4.0 * np.log2(gain_s * 1e9)), CLASSES - 1)
-
-
-@jit(inner=True)
-def _last(latency, params, values, together, context, token_s):
-    """Seconds that those who end last will take for a token each, with the drafts that are best for
-    them, without its processing; and how many tokens they then get per forward.
-    """
-    table = values[SPEEDS : SPEEDS + 3 * int(values[COUNT])].reshape(3, -1)
-    best_s, speed = np.inf, 1.0
-    for c in range(table.shape[1]):
-        drafts = np.int64(np.rint(together * table[2, c]))
-        tokens = together + drafts
-        kv = together * context + drafts
-        now_s = latency(tokens, together, kv, tokens * context, 0, drafts, params)
-        now_s += drafting_s(values[COST:DEPTH], drafts, table[0, c])
-        if now_s / table[1, c] < best_s:
-            best_s, speed = now_s / table[1, c], table[1, c]
-    return max(best_s - together * token_s, 0.0), speed
 
 
 @jit(RULE_SIGNATURE)
@@ -85,31 +68,42 @@ def _rule(handles, latency, params):
         for j in range(n):
             rows[slots[j], WEIGHT] = trust * weight[j] + (1.0 - trust) / n
 
-    # What is an accepted token worth? A forward less for the last one, a request less in a forward,
-    # and a token less.
-    kv = batch.counts[KV_TOKENS]
-    alone, more = kv // n, max(1, n // 4)
+    # What is an accepted token worth? A forward less for those who end last, and, of everybody's
+    # forwards, a request less in one.
+    kv, cost = batch.counts[KV_TOKENS], values[COST:DEPTH]
+    alone, more, m = kv // n, max(1, n // 4), min(n, max(1, round(values[TOGETHER])))
     plain_s = latency(n, n, kv, kv, 0, 0, params)
     token_s = (latency(n + more, n, kv, kv, 0, 0, params) - plain_s) / more
-    last_s, speed = _last(
-        latency, params, values, min(n, max(1, round(values[TOGETHER]))), alone, token_s
-    )
-    carry_s = 0.0
-    if n > 1:
+    table = values[SPEEDS : SPEEDS + 3 * int(values[COUNT])].reshape(3, -1)
+    last_s, speed, wish = pace(latency, params, cost, table, m, alone)
+    common_s = token_s
+    if n > m and not free(cost):  # what is not accepted is as much of everybody's drafts
+        now_s, _, wish = pace(latency, params, cost, table, n, alone)
+        common_s = max((now_s - last_s) / (n - m), token_s)
+    elif n > 1:
         rest = kv - alone
-        carry_s = max(plain_s - token_s - latency(n - 1, n - 1, rest, rest, 0, 0, params), 0.0)
-    common_s = carry_s / speed + token_s
+        carry_s = plain_s - token_s - latency(n - 1, n - 1, rest, rest, 0, 0, params)
+        common_s += max(carry_s, 0.0) / speed
+    last_s = max(last_s - m * common_s, 0.0)
 
     # All tokens at hand by what they are expected to gain, in classes.
     trees, labels, chances = batch.counts[TREES] != 0, batch.labels, batch.chances
     offered, labels_at = batch.offered, batch.labels_at
     gains_s, counts, each_s = np.zeros(CLASSES), np.zeros(CLASSES, np.int64), np.empty(n)
-    made = 0
+    expected, made = np.ones(n), 0
+    for j in range(n):
+        i, chance = slots[j], 1.0
+        made = max(made, offered[i])
+        for d in range(offered[i]):
+            chance = after(chance, chances[labels[labels_at[i] + d]], trees)
+            expected[j] += chance
+    usual = expected.mean()
     for j in range(n):
         i, chance = slots[j], 1.0
         weight_now = rows[i, WEIGHT] if rows[i, WEIGHT] > 0.0 else 1.0 / n  # it has just come
-        each_s[j] = weight_now * last_s + common_s
-        made = max(made, offered[i])
+        # What is not drafted now will be next time: where much is accepted, that is soon.
+        soon = np.sqrt(usual / expected[j])
+        each_s[j] = token_s + (weight_now * last_s + common_s - token_s) * soon
         for d in range(offered[i]):
             chance = after(chance, chances[labels[labels_at[i] + d]], trees)
             which = _class_of(chance * each_s[j])
@@ -145,9 +139,8 @@ def _rule(handles, latency, params):
             left_s[d] += chance * each_s[j] - price_s
             d += 1
         budget[i] = d
-    batch.counts[NEXT_LONGEST] = next_longest(
-        values[DEPTH:SPEEDS], values[COST:DEPTH], left_s, made, n, plain_s
-    )
+    longest = next_longest(values[DEPTH:SPEEDS], cost, left_s, made, n, plain_s)
+    batch.counts[NEXT_LONGEST] = max(longest, wish)
 
 
 @dataclass(frozen=True)

@@ -55,6 +55,12 @@ def drafting_s(cost, drafted, deepest):
     return cost[0] + cost[1] * min(float(deepest), cost[2]) + cost[3] * drafted
 
 
+@jit(inner=True)
+def free(cost):
+    """Whether drafting takes no time; cost: as above."""
+    return cost[0] == 0.0 and cost[1] == 0.0 and cost[3] == 0.0
+
+
 def cost_of(drafter: object) -> DraftCost:
     """The drafter's own; most have none."""
     cost = getattr(drafter, "cost", FREE)

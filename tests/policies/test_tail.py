@@ -70,6 +70,18 @@ def weights(left: list[np.ndarray], sharp: float) -> tuple[list[float], float, f
     return result, expected, together
 
 
+def pace(view: StepView, n: int) -> float:
+    """Seconds per token of n requests, all of whose drafts have the best same length."""
+    best_s = math.inf
+    for length, speed, drafts in speed_table(view.past[-1:], view.longest_draft).T.tolist():
+        verified = round(n * drafts)
+        now_s = BASE_S + TOKEN_S * (n + verified)
+        if verified:
+            now_s += view.cost.whole_s(int(length)) + view.cost.token_s * (verified - length)
+        best_s = min(best_s, now_s / speed)
+    return best_s
+
+
 def decided(tail: Tail, batch: Batch, view: StepView) -> list[int]:
     """The rule as docs/tail.md has it, at the first forward."""
     n = int(batch.counts[DECODING])
@@ -79,22 +91,25 @@ def decided(tail: Tail, batch: Batch, view: StepView) -> list[int]:
     weight, longest, together = weights(left, tail.sharp)
     mean = float(pool.mean()) if len(pool) else 0.0
     trust = tail.trust * (1 - min(1.0, float(batch.counts[WAITING]) * mean / (n * longest)))
-    size = min(n, max(1, round(together)))
-    last_s = math.inf
-    for length, speed, drafts in speed_table(view.past[-1:], view.longest_draft).T.tolist():
-        verified = round(size * drafts)
-        drafting_s = view.cost.whole_s(int(length)) if verified else 0.0
-        drafting_s += view.cost.token_s * (verified - length) if verified else 0.0
-        now_s = BASE_S + TOKEN_S * (size + verified) + drafting_s
-        last_s = min(last_s, now_s / speed)
-    last_s -= size * TOKEN_S
-    tokens = []  # class, expected gain, request, place in its draft
-    for j, i in enumerate(slots):
-        chance = 1.0
-        each_s = (trust * weight[j] + (1 - trust) / n) * last_s + TOKEN_S
+    m = min(n, max(1, round(together)))
+    last_s, common_s = pace(view, m), TOKEN_S
+    if n > m and not view.cost.free:
+        common_s = max((pace(view, n) - last_s) / (n - m), TOKEN_S)
+    last_s = max(last_s - m * common_s, 0.0)
+    chances: list[list[float]] = []
+    for i in slots:
+        mine, chance = [], 1.0
         for t in range(int(batch.offered[i])):
             own_chance = float(batch.chances[batch.labels[batch.labels_at[i] + t]])
             chance = min(chance, own_chance) if batch.counts[TREES] else chance * own_chance
+            mine.append(chance)
+        chances.append(mine)
+    usual = sum(1 + sum(mine) for mine in chances) / n
+    tokens = []  # class, expected gain, request, place in its draft
+    for j, mine in enumerate(chances):
+        worth_s = (trust * weight[j] + (1 - trust) / n) * last_s + common_s - TOKEN_S
+        each_s = TOKEN_S + worth_s * math.sqrt(usual / (1 + sum(mine)))
+        for t, chance in enumerate(mine):
             gain_s = chance * each_s
             tokens.append((math.floor(4 * math.log2(gain_s / 1e-9)), gain_s, j, t))
     # One class after the other, a few tokens at a time: which count leaves most?
