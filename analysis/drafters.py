@@ -91,9 +91,7 @@ def compare_drafters(
     Raises TraceError and ComponentError.
     """
     setup = Setup.of(latency=latency, limits=limits)
-    judged = load.choose(rl_steps)
-    if rl_steps is None and len(judged) > 1:
-        judged = judged[1:]
+    judged = load.judged(rl_steps)
     drafters, left_out = candidates(load, specs)
     if load.tokens is None and load.trace and load.trace.has_tokens:
         load.tokens = load.trace.tokens(load.rl_steps)

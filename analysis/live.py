@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,8 @@ from ..engine.job import Generate, Job
 from ..engine.step_log import read_step_log
 from .parity import Parity, check_parity
 from .show import Output, table
+
+logger = logging.getLogger(__name__)
 
 COLUMNS = (
     "run", "RL step", "seconds", "tokens/s", "forwards", "gain", "drafted", "wasted",
@@ -32,6 +35,7 @@ def show_runs(jobs: Sequence[Job], summaries: Mapping[str, Any], folder: Path) -
             continue
         log = read_step_log(folder / job.name / "steps")
         requests = read_step_log(folder / job.name / "steps", "requests")
+        logger.info("step log of %s: %d forwards", job.name, len(log))
         for step in summaries[job.name]["steps"]:
             part = log[log.rl_step == step["rl_step"]]
             # Sampled text differs from run to run, unless it is coupled.

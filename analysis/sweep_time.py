@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..sim.simulate import Setup
-from ..sim.sweep import sweep
+from ..sim.sweep import bounds_key, sweep
 from ..sim.workload import Workload, cores
 
 MEASURED = 5  # points, evenly spaced
@@ -84,7 +84,7 @@ def sweep_time(
     scale = sum(tokens.values()) / max(tokens[step], 1)
     each_bound, each_point = took[:n_bounds].mean() * scale, took[n_bounds:].mean() * scale
 
-    bounds, workers = len({repr({**s.row, "budget": ""}) for s in setups}), jobs or cores()
+    bounds, workers = len({bounds_key(setup) for setup in setups}), jobs or cores()
     return SweepTime(
         points=len(setups),
         drafters=_drafters(setups),

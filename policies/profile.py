@@ -72,19 +72,16 @@ class Profile:
     def take(self, rows: np.ndarray, output_len: np.ndarray) -> Profile:
         """Rollouts `rows` in that order, cut to `output_len` tokens each (copies)."""
         begins = self.offsets[rows]
-        index = np.concatenate(
-            [np.arange(b, b + n) for b, n in zip(begins, output_len, strict=True)]
-            or [np.empty(0, int)]
-        )
-        offsets = np.zeros(len(rows) + 1, np.int64)
-        np.cumsum(output_len, out=offsets[1:])
-        left = np.repeat(offsets[1:], output_len) - np.arange(len(index))  # to the end
-        drafted, matched = self.drafted[index], self.matched[index]
-        matched = np.minimum(matched, left).astype(np.uint8)
+        ends = begins + output_len
+        offsets = starts_of(output_len)
+        left = np.repeat(offsets[1:], output_len) - np.arange(offsets[-1])  # to the end
+        drafted = _pieces(self.drafted, begins, ends)
+        matched = np.minimum(_pieces(self.matched, begins, ends), left).astype(np.uint8)
         labels, ranks = self.labels, self.ranks
         if len(labels):
-            labels = labels[_gather(self.label_starts[index], drafted)]
+            labels = _pieces(labels, self.label_starts[begins], self.label_starts[ends])
         if len(ranks):
+            index = np.repeat(begins - offsets[:-1], output_len) + np.arange(offsets[-1])
             ranks = ranks[_gather(self.rank_starts[index], matched)]
         heads = self.heads
         if len(heads):
@@ -129,6 +126,12 @@ def _between(flat: np.ndarray, counts: np.ndarray, begin: int, end: int) -> np.n
         return flat
     first = int(counts[:begin].sum(dtype=np.int64))
     return flat[first : first + int(counts[begin:end].sum(dtype=np.int64))]
+
+
+def _pieces(flat: np.ndarray, begins: np.ndarray, ends: np.ndarray) -> np.ndarray:
+    """What lies between, one after the other (a copy)."""
+    pieces = [flat[a:b] for a, b in zip(begins.tolist(), ends.tolist(), strict=True)]
+    return np.concatenate(pieces or [flat[:0]])
 
 
 def _gather(starts: np.ndarray, counts: np.ndarray) -> np.ndarray:

@@ -7,6 +7,7 @@ clock, no order of completion.
 
 from __future__ import annotations
 
+import logging
 import multiprocessing
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -22,6 +23,8 @@ from ..traces.schema import TraceError
 from ..traces.whole import whole
 from .simulate import Bounds, Setup, simulate_bounds, simulate_steps
 from .workload import Workload, cores
+
+logger = logging.getLogger(__name__)
 
 STEP_FIELDS = (
     "makespan_s",
@@ -58,11 +61,15 @@ def sweep(
     steps = workload.choose(rl_steps)
     for setup in setups:
         workload.prepare(setup.drafter, setup.budget)
-    keys = [_bounds_key(setup) for setup in setups]
+    keys = [bounds_key(setup) for setup in setups]
     firsts = {key: setup for setup, key in reversed(list(zip(setups, keys, strict=True)))}
     tasks: list[tuple[str, Setup]] = [("bounds", setup) for setup in firsts.values()]
     tasks += [("point", setup) for setup in setups]
     _shared = (workload, steps)
+    logger.info(
+        "simulating %d points and %d bounds on %d cores",
+        *(len(setups), len(firsts), jobs or cores()),
+    )
     try:
         done = []
         for answer in _each(tasks, jobs or cores()):
@@ -93,8 +100,9 @@ def sweep(
     return table
 
 
-def _bounds_key(setup: Setup) -> str:
-    return repr({k: v for k, v in setup.row.items() if k != "budget"})
+def bounds_key(setup: Setup) -> str:
+    """The same for setups that have the same bounds."""
+    return repr({k: v for k, v in setup.row.items() if k not in ("budget", "told", "skew")})
 
 
 def _each(tasks: list[tuple[str, Setup]], jobs: int) -> Iterator[Any]:
@@ -111,6 +119,7 @@ def _work(task: tuple[str, Setup]) -> Any:
     kind, setup = task
     assert _shared is not None
     workload, steps = _shared
+    logger.debug("%s of %s", kind, " ".join(f"{k}={v}" for k, v in setup.row.items()))
     if kind == "bounds":
         return simulate_bounds(workload, setup, rl_steps=steps)
     return [
@@ -160,4 +169,6 @@ def read_table(path: Path) -> pd.DataFrame:
     )
     if missing:
         raise TraceError(f"not a sweep's table: no column {min(missing)}", file=path, remedy=remedy)
+    if table.empty:
+        raise TraceError("a sweep without points", file=path, remedy=remedy)
     return table

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import time
 from collections.abc import Callable, Sequence
@@ -14,13 +15,15 @@ from ..policies.batch import NO_CAP
 from ..policies.components import sees_drafts
 from ..policies.drafters.live import LiveDrafter
 from ..policies.profile import Profile
-from ..policies.registry import spec_of
+from ..policies.registry import brief, spec_of
 from ..policies.view import PastStep
 from ..traces.rollouts import Lengths, Tokens
 from ..traces.schema import TraceError
 from ..traces.store import Trace
 from .drafting import Drafting
 from .step import Requests
+
+logger = logging.getLogger(__name__)
 
 GROUP = 16  # rollouts of a prompt, where only some requests are simulated
 
@@ -68,6 +71,10 @@ class Workload:
         limit = min(whole.limit(cap or trace.meta.sampling.get("max_tokens")) or NO_CAP, NO_CAP)
         load = cls(lengths, np.full(len(lengths), limit, np.int32), trace)
         load.wall_s["read"] = time.perf_counter() - began
+        logger.info(
+            "lengths of %d rollouts in %d RL steps read in %.2f s",
+            *(len(lengths), len(load.rl_steps), load.wall_s["read"]),
+        )
         return load
 
     @property
@@ -128,7 +135,9 @@ class Workload:
                 self._have_tokens(drafter)
             began = time.perf_counter()
             self._profiles[key] = drafter.profile(self.lengths, self.tokens, cores(), labels)
-            self.wall_s["profile"] += time.perf_counter() - began
+            took = time.perf_counter() - began
+            self.wall_s["profile"] += took
+            logger.info("profile of %s computed in %.2f s", brief(drafter), took)
         return self._profiles[key]
 
     def prepare(self, drafter: Any, budget: Any) -> None:
@@ -258,6 +267,13 @@ class Workload:
     def choose(self, wanted: Sequence[int] | None) -> list[int]:
         """The RL steps to simulate: those wanted, or all. Raises TraceError for one not there."""
         return choose_steps(wanted, self.rl_steps, self.trace.path if self.trace else None)
+
+    def judged(self, wanted: Sequence[int] | None) -> list[int]:
+        """As `choose`, but by default without the first RL step, which has no history, unless it
+        is the only one.
+        """
+        chosen = self.choose(wanted)
+        return chosen if wanted is not None or len(chosen) == 1 else chosen[1:]
 
 
 def choose_steps(

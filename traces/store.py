@@ -7,6 +7,7 @@ one row group. A `Trace` keeps no file open and can be sent to other processes.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Collection, Iterator
 from functools import cached_property
 from pathlib import Path
@@ -24,12 +25,16 @@ from .writer import TraceWriter, rollout_table
 
 __all__ = ["Trace", "TraceWriter", "open_trace", "rollout_table"]
 
+logger = logging.getLogger(__name__)
+
 IMPORT_HINT = "make a trace with `longtail trace import` or `longtail record`"
 
 
 def open_trace(path: str | Path) -> Trace:
     """Open a trace for reading; raises TraceError unless it is a whole longtail trace."""
-    return Trace(Path(path))
+    trace = Trace(Path(path))
+    logger.info("opened %s: %s, %d rollouts", path, trace.meta.origin, trace.n_rollouts)
+    return trace
 
 
 class Trace:
@@ -143,6 +148,7 @@ class Trace:
         lengths = self.lengths(rl_steps)
         rows = self._order if rl_steps is None else self._order[self._wanted(rl_steps)]
         offsets = offsets_of(lengths.output_len)
+        logger.info("reading %d output tokens of %s", offsets[-1], self.path)
         reader = ListReader(self)
         output = reader.gather("output_tokens", rows, offsets)
         texts, text_of = reader.distinct_prompts(rows, lengths.prompt, len(self.prompt_ids))
