@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import click
 from click.core import ParameterSource
 
-from .options import LIMITS, configuration, say_if_compiling, trace_or_config
+from . import read_workload
+from .options import (
+    COMPONENTS,
+    LIMITS,
+    TABLES,
+    check_file,
+    configuration,
+    say_if_compiling,
+    trace_or_config,
+)
 from .traces.export_commands import STEP_S, STEPS, output_option, say
 
 
@@ -103,6 +113,7 @@ def positions(output: str, **drafting: Any) -> None:
     \b
     longtail trace export positions T.parquet --drafter suffix:scope=both -o positions.csv
     """
+    check_file(Path(output), *TABLES)
     from .analysis.export_acceptance import export_positions
 
     trace, done = _decoding(output, **drafting)
@@ -121,11 +132,12 @@ def forwards(log: Path, by_request: bool, output: str) -> None:
     \b
     longtail trace export forwards steps/ -o forwards.csv
     """
+    check_file(Path(output), *TABLES)
     from .analysis.timeline import forward_table
     from .sim.sweep import write_table
     from .traces.exporting import Exported, check_target
 
-    path = check_target(output, _files(log))
+    path = check_target(output, [log])
     table = forward_table(log, by_request)
     write_table(table, path)
     say(output, Exported(len(table), "rows"), "live" if log.is_dir() else "simulated")
@@ -155,7 +167,7 @@ def chrome(ctx: click.Context, source: str, output: str, **options: Any) -> None
     from .traces.exporting import check_target
 
     path = find_trace(source)
-    check_target(output, _files(path))
+    check_target(output, [path])
     if is_log(path):
         given = [n for n in options if ctx.get_parameter_source(n) == ParameterSource.COMMANDLINE]
         if given:
@@ -177,14 +189,13 @@ def _decoding(
     """The trace, and how its rollouts are decoded; the output is refused before that is known."""
     say_if_compiling()
     from .analysis.decoding import decode_recorded, decode_with
-    from .sim.workload import Workload
     from .traces import find_trace, open_trace
     from .traces.exporting import check_target
 
     found = open_trace(find_trace(trace))
     check_target(output, [found.path])
     if drafter is not None:
-        load = Workload.from_trace(found, rl_steps=rl_steps)
+        load = read_workload(found, rl_steps=rl_steps)
         return found, decode_with(load, drafter, k=k, rl_steps=rl_steps)
     if k is not None:
         raise click.UsageError("--k is for a --drafter: what was recorded has been drafted already")
@@ -197,21 +208,14 @@ def _simulated(path: Path, options: dict[str, Any]) -> Any:
     from .analysis.timeline import timeline_of
     from .sim.limits import Limits
     from .sim.simulate import Setup, simulate
-    from .sim.workload import Workload
-    from .traces import open_trace
 
     steps = options["rl_steps"]
-    named = {name: options[name] for name in ("drafter", "budget", "latency", "placement")}
+    named = {name: options[name] for name in COMPONENTS}
     setup = Setup.of(**named, limits=Limits(*(options[name] for name in LIMITS)))
-    load = Workload.from_trace(open_trace(path), cap=options["cap"], rl_steps=steps)
+    load = read_workload(path, cap=options["cap"], rl_steps=steps)
     with bar("simulating", len(load.choose(steps))) as advance:
         result = simulate(load, setup, rl_steps=steps, log=True, progress=lambda step: advance())
     return timeline_of(result, load)
-
-
-def _files(source: Path) -> list[Path]:
-    """What must not be written over."""
-    return sorted(source.rglob("*")) if source.is_dir() else [source]
 
 
 def _keys(words: str) -> dict[str, Any]:
@@ -223,5 +227,9 @@ def _keys(words: str) -> dict[str, Any]:
         key, equals, value = word.partition("=")
         if not equals:
             raise click.UsageError(f"--with {word!r} has no '='")
-        keys[key.strip()] = yaml.safe_load(value)
+        try:
+            keys[key.strip()] = yaml.safe_load(value)
+            json.dumps(keys)
+        except (yaml.YAMLError, TypeError):
+            raise click.UsageError(f"--with {word!r} is no value that JSON has") from None
     return keys

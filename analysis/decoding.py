@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 from ..policies.components import DRAFTERS
 from ..policies.registry import ComponentError, spec_of
 from ..sim.workload import Workload
-from ..traces.exporting import called
+from ..traces.exporting import called, tables
 from ..traces.rollouts import offsets_of
 from ..traces.schema import TraceError
 from ..traces.store import Trace
@@ -127,12 +127,10 @@ def decode_recorded(trace: Trace, *, rl_steps: Sequence[int] | None = None) -> D
     """As the trace's own columns tell. Raises TraceError where they do not, or do not add up."""
     load = Workload.from_trace(trace, rl_steps=rl_steps)
     lengths = trace.lengths(load.choose(rl_steps))
-    names = ["rl_step", "drafted", "accepted"]
-    table = pa.concat_tables(part for _, part in trace.groups(names))
+    names = ["drafted", "accepted"]
+    table = pa.concat_tables(tables(trace, names, rl_steps))
     order = np.argsort(table.column("rl_step").to_numpy(), kind="stable")
-    if rl_steps is not None:
-        order = order[np.isin(table.column("rl_step").to_numpy()[order], rl_steps)]
-    drafted, accepted = (table.column(n).take(order).combine_chunks() for n in names[1:])
+    drafted, accepted = (table.column(name).take(order).combine_chunks() for name in names)
     if drafted.null_count:
         raise TraceError(
             f"{drafted.null_count:,} of {len(lengths):,} rollouts have no recorded drafts",

@@ -32,8 +32,7 @@ MILLISECONDS = ("draft_s", "schedule_s", "model_s")
 
 def export_chrome(timeline: Timeline, output: str | Path, source: Path) -> Exported:
     """Write the timeline; source: the file or folder that it comes from. Raises TraceError."""
-    sources = sorted(source.rglob("*")) if source.is_dir() else [source]
-    path = check_target(output, sources)
+    path = check_target(output, [source])
     head = {"displayTimeUnit": "ms", "otherData": {"seconds": timeline.kind, **timeline.about}}
     count = 0
     with opened(path) as stream:

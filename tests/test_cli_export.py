@@ -7,7 +7,6 @@ import gzip
 import json
 import re
 import shlex
-import subprocess
 import sys
 from pathlib import Path
 
@@ -95,6 +94,8 @@ def test_chrome_from_a_trace_and_from_the_log_of_the_same(trace: Path, tmp_path:
         (["vllm", "TRACE", "--k", "3"], "--k is for a --drafter"),
         (["vllm", "TRACE", "--drafter", "sufix"], "did you mean 'suffix'"),
         (["vllm", "TRACE", "--drafter", "suffix", "--with", "method"], "has no '='"),
+        (["vllm", "TRACE", "--with", "model=["], "--with 'model=[' is no value that JSON has"),
+        (["vllm", "TRACE", "--with", "day=2026-01-01"], "is no value that JSON has"),
         (["frontier", "TRACE", "--drafter", "suffix"], "have no start time"),
         (["positions", "TRACE", "--drafter", "suffix:paths=4"], "drafts trees"),
         (["positions", "TRACE", "--drafter", "suffix", "--rl-steps", "9"], "no RL step 9"),
@@ -108,20 +109,19 @@ def test_unusable_input_is_refused_and_leaves_nothing(
     trace: Path, tmp_path: Path, words: list[str], message: str
 ) -> None:
     words = [str(trace) if word == "TRACE" else word for word in words]
-    done = command("trace", "export", *words, "-o", tmp_path / "x")
+    done = command("trace", "export", *words, "-o", tmp_path / "x.csv")
     assert done.exit_code != 0 and message in f"{done.output} {done.exception}"
     assert isinstance(done.exception, TraceError | ComponentError | SystemExit)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_refusal_is_one_line_and_exit_code_2(trace: Path, tmp_path: Path) -> None:
-    words = ["trace", "export", "vllm", str(trace), "-o", str(tmp_path / "x")]
-    done = subprocess.run(
-        [sys.executable, "-m", "longtail", *words], capture_output=True, text=True
-    )
-    lines = [line for line in done.stderr.splitlines() if not line.startswith("Compiling")]
-    assert done.returncode == 2 and len(lines) == 1 and not done.stdout, done.stderr
-    assert lines[0].startswith("error: ") and "no recorded drafts" in lines[0]
+def test_a_table_of_another_kind_is_refused_before_the_work(trace: Path, tmp_path: Path) -> None:
+    for words in (
+        ["positions", trace, "--drafter", "no such"],
+        ["forwards", tmp_path / "none.csv"],
+    ):
+        done = command("trace", "export", *words, "-o", tmp_path / "x.txt")
+        assert "end it in .parquet or .csv" in str(done.exception)
 
 
 @pytest.mark.parametrize("verb", ["frontier", "vllm", "positions", "chrome"])

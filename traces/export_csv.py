@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
 
-from .exporting import PLAIN, Exported, called, check_target, opened
+from .exporting import PLAIN, Exported, called, check_target, opened, tables
 from .schema import SCHEMA
 from .store import Trace
 
@@ -31,14 +31,11 @@ def export_csv(
     """
     path = check_target(output, [trace.path])
     trace.lengths(rl_steps)  # refuses an RL step that is not there
-    wanted = None if rl_steps is None else pa.array(sorted(set(rl_steps)), pa.int32())
     same = {"origin": trace.meta.origin, "source": called(trace), "model": trace.meta.model}
     rows = 0
     with opened(path) as stream:
         writer: Any = None
-        for _, table in trace.groups([*COLUMNS, "drafted", "accepted"]):
-            if wanted is not None:
-                table = table.filter(pc.is_in(table.column("rl_step"), wanted))
+        for table in tables(trace, [*COLUMNS, "drafted", "accepted"], rl_steps):
             part = _tidy(table, same)
             if writer is None:
                 writer = pyarrow.csv.CSVWriter(stream, part.schema, write_options=PLAIN)

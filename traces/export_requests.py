@@ -14,10 +14,9 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.csv
 
-from .exporting import PLAIN, Arrivals, Exported, check_target, opened
+from .exporting import PLAIN, Arrivals, Exported, check_target, opened, tables
 from .rollouts import Lengths
 from .store import Trace
 
@@ -117,9 +116,7 @@ def _texts(trace: Trace, rl_steps: Collection[int] | None) -> tuple[list[list[by
     number: dict[bytes, int] = {}
     blocks: list[list[bytes]] = []
     text, steps = [], []
-    for _, table in trace.groups(["rl_step", "prompt_tokens"]):
-        if rl_steps is not None:
-            table = table.filter(pc.is_in(table.column("rl_step"), pa.array(rl_steps, pa.int32())))
+    for table in tables(trace, ["prompt_tokens"], rl_steps):
         steps.append(table.column("rl_step").to_numpy())
         for tokens in table.column("prompt_tokens"):
             chain = _chain(tokens.values.to_numpy())

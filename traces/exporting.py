@@ -14,6 +14,7 @@ from typing import IO, Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.csv
 
 from .importing import refuse_own_source
@@ -36,9 +37,13 @@ class Exported:
 
 
 def check_target(output: str | Path, sources: Sequence[str | Path]) -> Path:
-    """Refuse, before the work, an output that could not be written after it, or is a source."""
+    """Refuse, before the work, an output that could not be written after it, or is a source.
+
+    Of a source that is a folder, every file is one.
+    """
     path = Path(output)
-    refuse_own_source(sources, path)
+    for source in map(Path, sources):
+        refuse_own_source(source.rglob("*") if source.is_dir() else [source], path)
     if path.is_dir():
         raise TraceError("is a folder", file=path, remedy="name a file with -o")
     if not path.parent.is_dir():
@@ -54,6 +59,15 @@ def opened(path: Path) -> Iterator[IO[bytes]]:
         stream: Any = pa.output_stream(str(partial), compression=compression)
         with stream:
             yield stream
+
+
+def tables(
+    trace: Trace, columns: Sequence[str], rl_steps: Collection[int] | None = None
+) -> Iterator[pa.Table]:
+    """The rows of RL steps (all by default), row group by row group in the file's order."""
+    wanted = None if rl_steps is None else pa.array(sorted(set(rl_steps)), pa.int32())
+    for _, table in trace.groups(list(dict.fromkeys(["rl_step", *columns]))):
+        yield table if wanted is None else table.filter(pc.is_in(table.column("rl_step"), wanted))
 
 
 def called(trace: Trace) -> str:

@@ -5,11 +5,16 @@ Nothing heavy is imported before a verb runs.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import click
 
 from .formats import FORMATS, Format
+
+#: Options of single importers; all others are `ImportOptions`.
+OWN = ("tokenizer", "vocab_size", "end_token", "prompt_len")
 
 
 @click.group("import")
@@ -98,14 +103,7 @@ def _text_options(command: Any) -> Any:
 @click.argument("sources", nargs=-1, required=True, metavar="SRC...")
 @_text_options
 @_import_options
-def import_text(
-    sources: tuple[str, ...],
-    output: str,
-    tokenizer: str | None,
-    vocab_size: int | None,
-    end_token: str | None,
-    **options: Any,
-) -> None:
+def import_text(sources: tuple[str, ...], **options: Any) -> None:
     """Import rollouts as text or token ids: JSONL, plain, gzip or zstd; - is standard input.
 
     Columns that bear these names need no --map: prompt and output (text) or prompt_tokens and
@@ -128,19 +126,8 @@ def import_text(
         --end-token 151643 -o trace.parquet
     """
     from .import_text import import_text as run
-    from .progress import progress
 
-    with progress("tokenising") as watch:
-        report = run(
-            sources,
-            output,
-            tokenizer=tokenizer,
-            vocab_size=vocab_size,
-            end_token=end_token,
-            options=_options(**options),
-            watch=watch,
-        )
-    _say(output, report)
+    _import("tokenising", run, sources, **options)
 
 
 @import_.command("lengths")
@@ -149,9 +136,7 @@ def import_text(
     "--prompt-len", type=int, metavar="TOKENS", help="Prompt length where no column tells."
 )
 @_import_options
-def import_lengths(
-    sources: tuple[str, ...], output: str, prompt_len: int | None, **options: Any
-) -> None:
+def import_lengths(sources: tuple[str, ...], **options: Any) -> None:
     """Import output lengths without text: CSV (or JSONL), plain, gzip or zstd; - is standard input.
 
     Columns: rl_step, prompt_id, sample, prompt_len, output_len; optional: finish_reason, cap,
@@ -163,13 +148,8 @@ def import_lengths(
         --map rl_step=run_id,prompt_id=task+problem_id,sample=epoch,output_len=output_tokens
     """
     from .import_lengths import import_lengths as run
-    from .progress import progress
 
-    with progress("reading") as watch:
-        report = run(
-            sources, output, prompt_len=prompt_len, options=_options(**options), watch=watch
-        )
-    _say(output, report)
+    _import("reading", run, sources, **options)
 
 
 def _command_of(form: Format) -> click.Command:
@@ -177,7 +157,7 @@ def _command_of(form: Format) -> click.Command:
 
     @_import_options
     def run(paths: tuple[str, ...], **options: Any) -> None:
-        _import(form, paths, **options)
+        _import_dump(form, paths, **options)
 
     if not form.lengths_only:
         run = _text_options(run)
@@ -213,32 +193,24 @@ def import_auto(paths: tuple[str, ...], **options: Any) -> None:
     click.echo(f"{found.format.name}: {found.why}", err=True)
     if found.format.lengths_only:
         options |= {"tokenizer": None, "end_token": None}
-    _import(found.format, paths, **options)
+    _import_dump(found.format, paths, **options)
+
+
+def _import_dump(form: Format, paths: tuple[str, ...], **options: Any) -> None:
+    from .formats.importing import import_dump
+
+    _import(f"reading {form.name}", partial(import_dump, form), paths, **options)
 
 
 def _import(
-    form: Format,
-    paths: tuple[str, ...],
-    output: str,
-    tokenizer: str | None = None,
-    vocab_size: int | None = None,
-    end_token: str | None = None,
-    **options: Any,
+    doing: str, run: Callable[..., Any], sources: tuple[str, ...], output: str, **options: Any
 ) -> None:
-    from .formats.importing import import_dump
+    """Run an importer, with the options that are its own as they are and the others made one."""
     from .progress import progress
 
-    with progress(f"reading {form.name}") as watch:
-        report = import_dump(
-            form,
-            paths,
-            output,
-            tokenizer=tokenizer,
-            vocab_size=vocab_size,
-            end_token=end_token,
-            options=_options(**options),
-            watch=watch,
-        )
+    own = {name: options.pop(name) for name in OWN if name in options}
+    with progress(doing) as watch:
+        report = run(sources, output, **own, options=_options(**options), watch=watch)
     _say(output, report)
 
 

@@ -30,7 +30,7 @@ from .importing import (
 from .length_check import LengthCheck
 from .schema import ABORT, LENGTH, STOP, UNKNOWN, TraceError, TraceMeta
 from .sources import Source
-from .vocabulary import Vocabulary
+from .vocabulary import MOST_TOKENS, Vocabulary
 from .writer import TraceWriter
 
 if TYPE_CHECKING:
@@ -41,6 +41,7 @@ TEXT_FIELDS = (*FIELDS, "prompt", "output", "prompt_tokens", "output_tokens", "d
 RECORDED_LENGTHS = ("prompt_len", "output_len")
 BATCH_ROWS = 256
 BATCH_CHARACTERS = 1 << 22
+MAX_BYTES = 1 << 23  # of one text; a tokenizer takes some hundred bytes for each
 
 
 @dataclass(frozen=True)
@@ -108,10 +109,11 @@ class _Batch:
         if len(row.output) == 0:
             self.intake.drop_empty(record, "the output is empty")
             return
+        characters = self._characters + len(row.output)
+        if len(self._rows) == BATCH_ROWS or characters > BATCH_CHARACTERS:
+            self._flush()
         self._rows.append(row)
         self._characters += len(row.output)
-        if len(self._rows) >= BATCH_ROWS or self._characters >= BATCH_CHARACTERS:
-            self._flush()
 
     def finish(self) -> None:
         """Hand over the last rows."""
@@ -133,7 +135,7 @@ class _Batch:
         """Prompt or output of a row: token ids if it has them, else text."""
         ids = record.integers(f"{side}_tokens")
         if ids is not None:
-            top = 2**31 if self.vocabulary.size is None else self.vocabulary.size
+            top = self.vocabulary.size or MOST_TOKENS
             outside = (ids < 0) | (ids >= top)
             if outside.any():
                 raise record.error(
@@ -152,6 +154,9 @@ class _Batch:
                 row=record.number,
                 remedy="give --tokenizer with the path of the model's tokenizer.json",
             )
+        if (size := len(text.encode())) > MAX_BYTES:
+            problem = f"{side} has {size:,} bytes of text, over {MAX_BYTES:,}"
+            raise record.error(problem, f"drop the row, or give {side}_tokens")
         return text
 
     def _flush(self) -> None:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .collector import Collector
-from .columns import Columns, Record, parse_map, parse_where
+from .columns import INT32_MAX, Columns, Record, parse_map, parse_where
 from .gaps import END_UNKNOWN, NO_STEP, sentences
 from .schema import LENGTH, STOP, UNKNOWN, TraceError, TraceMeta
 from .sources import Source
@@ -70,12 +70,14 @@ class ImportReport:
     warnings: tuple[str, ...] = ()
 
 
-def refuse_own_source(sources: Sequence[str | Path | Source], output: str | Path) -> None:
-    """Raise TraceError where the trace would take the place of what it is made from."""
+def refuse_own_source(sources: Iterable[str | Path | Source], output: str | Path) -> None:
+    """Raise TraceError where the output would take the place of what it is made from."""
     target = Path(output)
+    if not target.exists():
+        return
     for source in sources:
         path = Path(source.path if isinstance(source, Source) else source)
-        if path.exists() and target.exists() and target.samefile(path):
+        if path.exists() and target.samefile(path):
             raise TraceError("the output is one of the sources", file=output, remedy="name another")
 
 
@@ -95,8 +97,11 @@ class Intake:
         watch: Watcher | None,
         reading: Reading | None = None,
     ) -> None:
-        if options.cap is not None and options.cap < 1:
-            raise TraceError(f"--cap {options.cap} is below 1", remedy="give the limit in tokens")
+        if options.cap is not None and not 1 <= options.cap <= INT32_MAX:
+            raise TraceError(
+                f"--cap {options.cap} is not between 1 and {INT32_MAX}",
+                remedy="give the limit in tokens",
+            )
         if options.cap_slack < 0:
             raise TraceError("--cap-slack is negative", remedy="give tokens, at least 0")
         self.options = options

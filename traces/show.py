@@ -63,10 +63,15 @@ def _facts(summary: dict[str, Any], console: Console) -> None:
     table = Table.grid(padding=(0, 2))
     for name, value in facts.items():
         if value not in (None, ""):
-            table.add_row(name, str(value))
+            table.add_row(name, _plain(str(value)))
     for note in meta["notes"]:
-        table.add_row("note", note)
+        table.add_row("note", _plain(note))
     console.print(table)
+
+
+def _plain(text: str) -> str:
+    """Without what a terminal would obey, but for line breaks."""
+    return "".join(c if c.isprintable() or c == "\n" else ascii(c)[1:-1] for c in text)
 
 
 def _cut(summary: dict[str, Any]) -> str:
@@ -99,7 +104,7 @@ def _steps(steps: list[dict[str, Any]], console: Console) -> None:
         values = step["output_len"]
         table.add_row(
             str(step["rl_step"]),
-            *([step["name"] or ""] if named else []),
+            *([_plain(step["name"] or "")] if named else []),
             f"{step['rollouts']:,}",
             f"{step['prompts']:,}",
             f"{values['sum']:,}",

@@ -1,9 +1,10 @@
 """Source files of rollouts: rows as dictionaries, with the number of the line they came from.
 
 JSONL and CSV, plain, gzip or zstd (told apart by their first bytes), from a file or, as `-`, from
-standard input. Reads in streams: memory holds one line, which may not be longer than `max_line`,
-and compressed data may not unpack to far more than honest text does. Whatever is wrong with a file
-is a TraceError naming file and row.
+standard input. Reads in streams: memory holds one record; its line may not be longer than
+`max_line` or hold too many values (each takes more memory than its text), and compressed data may
+not unpack to far more than honest text does. Whatever is wrong with a file is a TraceError naming
+file and row.
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ from .schema import TraceError
 
 COMPRESSIONS = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd"}
 FORMATS = {".csv": "csv", ".jsonl": "jsonl", ".json": "jsonl", ".ndjson": "jsonl"}
-MAX_LINE = 1 << 26  # bytes
+MAX_LINE = 1 << 26  # bytes; also characters of a CSV record, which quotes may spread over lines
+MAX_VALUES = 1 << 25  # of a longer line
 #: Text of rollouts packs to a tenth, of endless repetition to a hundredth of its size.
 MAX_EXPANSION = 250
 FREE_EXPANSION = 1 << 26  # bytes that a file of any size may unpack to
@@ -67,6 +69,9 @@ class Source:
         for number, line in self.lines():
             if line.isspace():
                 continue
+            if len(line) > MAX_LINE and sum(map(line.count, ",[{")) > MAX_VALUES:
+                limit = f"over {MAX_VALUES:,} values in one line"
+                raise self.error(limit, number, "write one record per line")
             try:
                 row = json.loads(line)
             except (ValueError, RecursionError, MemoryError) as error:
@@ -78,10 +83,24 @@ class Source:
 
     def csv_rows(self) -> Iterator[tuple[int, dict[str, Any]]]:
         """Comma-separated, the first line naming the columns; empty cells are None."""
-        reader = csv.reader(line for _, line in self.lines())
+        unread = 0  # characters of the record at hand
+
+        def lines() -> Iterator[str]:
+            nonlocal unread
+            for number, line in self.lines():
+                unread += len(line)
+                if unread > MAX_LINE:
+                    limit = f"a record of more than {MAX_LINE >> 20} MiB"
+                    raise self.error(
+                        limit, number, "close the quotes, or write one record per line"
+                    )
+                yield line
+
+        reader = csv.reader(lines())
         header: list[str] | None = None
         try:
             for cells in reader:
+                unread = 0
                 if not cells:
                     continue
                 if header is None:

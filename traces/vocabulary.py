@@ -24,6 +24,7 @@ END_TOKENS = (
     "<｜end▁of▁sentence｜>",
 )
 NO_END_TOKEN = "none"
+MOST_TOKENS = 2**31  # ids are stored in 32 bits
 
 
 class Vocabulary:
@@ -33,6 +34,11 @@ class Vocabulary:
     """
 
     def __init__(self, tokenizer: str | Path | None, size: int | None = None) -> None:
+        if size is not None and not 1 <= size <= MOST_TOKENS:
+            raise TraceError(
+                f"--vocab-size {size} is not between 1 and {MOST_TOKENS}",
+                remedy="give the model's number of token ids",
+            )
         self.fingerprint: dict[str, Any] | None = None
         self.size = size
         self._tokenizer: Any = None
@@ -60,9 +66,9 @@ class Vocabulary:
         specials = self._specials()
         if asked is not None:
             found = self._tokenizer.token_to_id(asked) if self.has_tokenizer else None
-            if found is None and asked.isdecimal():
+            if found is None and asked.isdecimal() and len(asked) <= len(str(MOST_TOKENS)):
                 found = int(asked)
-            if found is None or (self.size is not None and found >= self.size):
+            if found is None or found >= (self.size or MOST_TOKENS):
                 known = f"; special tokens: {', '.join(specials)}" if specials else ""
                 raise TraceError(
                     f"--end-token {asked!r} is not in the vocabulary",

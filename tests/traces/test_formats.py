@@ -132,6 +132,25 @@ def test_verl_takes_the_step_of_the_file_and_any_reward(bench: Any) -> None:
     assert "no RL step is recorded: all 1 rollouts are RL step 0" in said
 
 
+def test_evaluations_are_told_by_their_place_in_the_folder(bench: Any) -> None:
+    row = {"input": "w1", "output": "w2", "score": 0.0}
+    dump = bench.folder / "eval" / "run"  # where the dump lies says nothing
+    for name in ("rollout", "val", "validation_data"):
+        (dump / name).mkdir(parents=True)
+        (dump / name / "1.jsonl").write_bytes(lines([row]))
+    trace, said = load(bench, "auto", dump)
+    assert trace.n_rollouts == 1 and "2 files of evaluations" in said
+    assert load(bench, "verl", dump / "val")[0].n_rollouts == 1  # who asks for it gets it
+    assert load(bench, "prime-rl", dumps.prime_rl(bench.folder / "eval"))[0].n_rollouts == 8
+
+
+def test_the_innermost_folder_tells_the_rl_step(bench: Any) -> None:
+    folder = bench.folder / "step_9"
+    folder.mkdir()
+    trace, _ = load(bench, "prime-rl", dumps.prime_rl(folder))
+    assert trace.rl_steps == [1, 2]
+
+
 def test_recorded_lengths_are_held_against_the_tokens(bench: Any) -> None:
     row = {"task_id": 0, "prompt": "w1 w2", "completion": "w3<|endoftext|>", "prompt_len": 2}
     good, more = row | {"seqlen": 4}, row | {"seqlen": 9, "task_id": 1}

@@ -138,9 +138,10 @@ def test_openai_token_ids(bench: Any) -> None:
 def test_openai_chats_and_texts(bench: Any) -> None:
     chat = [{"role": "user", "content": "w1"}, {"role": "assistant", "content": "w2"}]
     rows = [{"messages": chat, "step": 4}, {"prompt": "w1", "response": "w3 w4", "step": 5}]
-    trace, _ = load(bench, "openai", bench.file("a.jsonl", rows), "--map", "rl_step=step")
+    rows.append({"prompt": "w1", "choices": []})
+    trace, said = load(bench, "openai", bench.file("a.jsonl", rows), "--map", "rl_step=step")
     assert outputs(trace) == [[2, END], [3, 4, END]]
-    assert trace.lengths().rl_step.tolist() == [4, 5]
+    assert trace.lengths().rl_step.tolist() == [4, 5] and "1 requests failed" in said
 
 
 def test_trl_messages_and_several_rewards(bench: Any) -> None:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import gzip
 import json
 import os
-import pickle
+import re
 import subprocess
 import sys
-import zipfile
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +22,6 @@ from hypothesis import strategies as st
 from little_tokenizer import make_tokenizer
 
 from longtail.traces import TraceError
-from longtail.traces import sources as sources_module
 from longtail.traces.check import check_trace
 from longtail.traces.formats import FORMATS
 from longtail.traces.formats.importing import import_dump
@@ -44,8 +42,8 @@ def originals(tmp_path_factory: Any) -> dict[str, tuple[str, bytes]]:
     """One file of the little dump of each format: its path in the dump, and its bytes."""
     files = {}
     for name, write in dumps.WRITERS.items():
-        if name == "slime":
-            pytest.importorskip("torch")
+        if name == "slime" and find_spec("torch") is None:
+            continue
         folder = write(tmp_path_factory.mktemp(name))
         path = next(p for p in sorted(folder.rglob("*")) if p.is_file())
         files[name] = (str(path.relative_to(folder)), path.read_bytes())
@@ -83,6 +81,8 @@ def survive(name: str, path: Path, workplace: Path) -> None:
 @fuzzed
 @given(seed=SEEDS)
 def test_mutated_bytes(name: str, seed: int, originals: Any, workplace: Path) -> None:
+    if name not in originals:
+        pytest.skip("needs torch")
     file, raw = originals[name]
     path = workplace / f"bytes-{name}" / file
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -123,91 +123,6 @@ def test_noise(name: str, raw: bytes, workplace: Path) -> None:
     survive(name, path, workplace)
 
 
-class Runs:
-    """A pickle of it would run code when loaded."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def __reduce__(self) -> Any:
-        return (Path.touch, (self.path,))
-
-
-def torch_file(path: Path, pickled: bytes, how: int = zipfile.ZIP_STORED) -> Path:
-    """The container that torch.save writes, around any pickle."""
-    with zipfile.ZipFile(path, "w", how) as archive:
-        archive.writestr("archive/data.pkl", pickled)
-        archive.writestr("archive/version", "3\n")
-    return path
-
-
-def test_pickles_are_not_run(bench: Any) -> None:
-    pytest.importorskip("torch")
-    marker = bench.folder / "marker"
-    for protocol in (2, 4):
-        raw = pickle.dumps({"samples": [Runs(marker)]}, protocol)
-        message = bench.refused("import", "slime", torch_file(bench.folder / "1.pt", raw))
-        assert "1.pt: torch refuses to load it" in message
-        bare = bench.file("2.pt", raw)
-        assert "a pt file is wanted, this is text" in bench.refused("import", "slime", bare)
-    assert not marker.exists()
-    assert pickle.loads(raw) and marker.exists()  # it would have run
-
-
-def test_packed_pt_files_and_shared_lists_are_refused(bench: Any) -> None:
-    torch = pytest.importorskip("torch")
-    packed = torch_file(bench.folder / "1.pt", bytes(10**7), zipfile.ZIP_DEFLATED)
-    assert "its entries are packed" in bench.refused("import", "slime", packed)
-    sample = dumps.slime_sample(1, 0, 0, [5] * 2000) | {"rollout_log_probs": None}
-    shared = {"samples": [{**sample, "index": i} for i in range(200)]}
-    torch.save(shared, packed)
-    assert "more tokens than the file has bytes" in bench.refused("import", "slime", packed)
-    stretched = torch.zeros(1, dtype=torch.long).expand(10**10)
-    torch.save({"samples": [sample | {"tokens": stretched}]}, packed)
-    assert "a tensor larger than the file" in bench.refused("import", "slime", packed)
-
-
-def test_slime_without_torch_names_the_extra(bench: Any, monkeypatch: Any) -> None:
-    path = torch_file(bench.folder / "1.pt", pickle.dumps({}))
-    monkeypatch.setitem(sys.modules, "torch", None)
-    message = bench.refused("import", "slime", path)
-    assert "needs torch, which is not installed; pip install 'longtail[slime]'" in message
-
-
-@pytest.mark.parametrize("kind", ["gzip", "zstd"])
-def test_bombs_do_not_unpack(bench: Any, kind: str) -> None:
-    good = lines([{"input": "w1", "output": "w2", "score": 1.0, "step": 1}])
-    comment = b'{"input": "w1", "output": "w2", "score": 1.0, "step": 1, "x": "%s"}\n' % (
-        b" " * 10**6
-    )
-    fillings = {
-        "a line of more than 64 MiB": b" " * (70 << 20),
-        "over 100,000 blank lines": b"\n" * 200_000,
-        "unpack to over 250 times as many": comment * 80,
-    }
-    for problem, filling in fillings.items():
-        pack = gzip.compress if kind == "gzip" else lambda raw: pa.compress(raw, kind, asbytes=True)
-        path = bench.file("1.jsonl", pack(good + filling))
-        assert path.stat().st_size < 1 << 18
-        message = refused_text(bench, path)
-        assert problem in message, message
-
-
-def refused_text(bench: Any, path: Path) -> str:
-    return bench.refused("import", "verl", path, "--tokenizer", bench.tokenizer)
-
-
-def test_parquet_bombs_do_not_unpack(bench: Any, monkeypatch: Any) -> None:
-    monkeypatch.setattr(sources_module, "FREE_EXPANSION", 1 << 20)
-    n = 100_000
-    text = pa.array(["w1 " * 100]).take(pa.array([0] * n))
-    table = pa.table({"step": pa.array([1] * n), "prompt": text, "completion": text})
-    path = bench.folder / "completions_00001.parquet"
-    pq.write_table(table, path, compression="zstd")
-    message = bench.refused("import", "trl", path, "--tokenizer", bench.tokenizer)
-    assert "unpack to over 250 times as many" in message
-
-
 LINES = {
     "deep lists": (b'{"input": ' + b"[" * 10**6, "not valid JSON"),
     "deep objects": (b'{"input": ' * 10**5, "not valid JSON"),
@@ -218,6 +133,10 @@ LINES = {
 }
 
 
+def refused_text(bench: Any, path: Path) -> str:
+    return bench.refused("import", "verl", path, "--tokenizer", bench.tokenizer)
+
+
 @pytest.mark.parametrize("case", LINES)
 def test_hostile_lines(bench: Any, case: str) -> None:
     line, problem = LINES[case]
@@ -225,8 +144,7 @@ def test_hostile_lines(bench: Any, case: str) -> None:
     path = bench.file("1.jsonl", good + line + b"\n")
     message = refused_text(bench, path)
     assert message.startswith(f"{path}, row 2: ")
-    with pytest.raises(AssertionError, match=problem):
-        raise AssertionError(message)
+    assert re.search(problem, message), message
 
 
 def test_links_pipes_and_names_in_a_folder(bench: Any) -> None:
@@ -249,6 +167,35 @@ def test_links_pipes_and_names_in_a_folder(bench: Any) -> None:
     assert check_trace(bench.output).n_rollouts == 8
 
 
+def test_folders_deeper_than_calls_can_go(bench: Any) -> None:
+    here, top = os.getcwd(), bench.folder / "d"
+    top.mkdir()
+    os.chdir(top)
+    for _ in range(1 + sys.getrecursionlimit()):
+        os.mkdir("d")
+        os.chdir("d")
+    dumps.verl(Path())
+    os.chdir(here)
+    try:
+        bench.done(
+            bench.run("import", "verl", top, "--tokenizer", bench.tokenizer, "-o", bench.output)
+        )
+    finally:
+        subprocess.run(["rm", "-rf", top], check=True)  # pytest would call itself too deep, too
+    assert check_trace(bench.output).n_rollouts == 8
+
+
+def test_names_cannot_command_the_terminal(bench: Any) -> None:
+    folder = bench.folder / "\x1b[2J"
+    folder.mkdir()
+    columns = {"step": [1], "prompt": ["w1"], "completion": ["w2"], "a\n\x1b[2J": [1], "b": [0.5]}
+    pq.write_table(pa.table(columns), folder / "completions_00001.parquet")
+    args = ("import", "auto", folder, "--tokenizer", bench.tokenizer, "-o", bench.output)
+    said = bench.done(bench.run(*args)).stderr
+    assert "\\x1b[2J/completions" in said and all(line.isprintable() for line in said.splitlines())
+    assert check_trace(bench.output).lengths().reward.tolist() == [0.5]
+
+
 def test_prompt_ids_are_only_names(bench: Any) -> None:
     row = {"prompt": ["w1"], "responses": ["w2"], "scores": [1.0], "id": ["../../../x\x00"]}
     path = bench.file("rollout_dump_data.step_1.jsonl", [row])
@@ -262,9 +209,13 @@ def test_an_episode_whose_contexts_share_everything_is_refused(bench: Any) -> No
     row = dumps.episode(1, 0, 0, [5])
     node = {"token_ids": [1], "mask": [True]}
     chain = [node | {"parent": i - 1 if i else None} for i in range(2000)]
-    row["traces"][0]["nodes"] = chain + [node | {"parent": i} for i in range(1, 1999)]
-    path = bench.file("traces.jsonl", [row])
-    assert "share most of their messages" in bench.refused("import", "prime-rl", path)
+    many_messages = chain + [node | {"parent": i} for i in range(1, 1999)]
+    root = {"token_ids": [1] * 5000, "mask": [False] * 5000}
+    long_message = [root, *(node | {"parent": 0} for _ in range(300))]
+    for nodes in (many_messages, long_message):
+        row["traces"][0]["nodes"] = nodes
+        path = bench.file("traces.jsonl", [row])
+        assert "share most of their messages" in bench.refused("import", "prime-rl", path)
 
 
 def test_the_command_says_one_line_and_exits_with_2(bench: Any) -> None:

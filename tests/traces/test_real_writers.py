@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 from dumps import END, PROMPTS, episode, ids, rollouts, slime_sample, words
+from loading import load, outputs
 
-from longtail.traces.check import check_trace
 from longtail.traces.schema import LENGTH, STOP
 
 ROLLOUTS = list(rollouts())
@@ -29,15 +29,9 @@ def library(name: str) -> Any:
         pytest.skip(f"{name} does not load here ({type(error).__name__})")
 
 
-def load(bench: Any, name: str) -> Any:
-    args = ("--tokenizer", bench.tokenizer, "-o", bench.output)
-    bench.done(bench.run("import", "auto", bench.folder / name, *args))
-    return check_trace(bench.output)
-
-
-def outputs(trace: Any) -> list[list[int]]:
-    tokens = trace.tokens()
-    return [tokens.output(i).tolist() for i in range(trace.n_rollouts)]
+def recognised(bench: Any, name: str) -> Any:
+    """The trace of what was written to the folder of that name."""
+    return load(bench, "auto", bench.folder / name)[0]
 
 
 @pytest.mark.parametrize(
@@ -60,7 +54,7 @@ def test_verl(bench: Any, module: str, trainer: str) -> None:
             str(bench.folder / "verl"),
             step,
         )
-    trace = load(bench, "verl")
+    trace = recognised(bench, "verl")
     assert outputs(trace) == [[*output, END] for *_, output in ROLLOUTS]
     assert trace.lengths().rl_step.tolist() == [step for step, *_ in ROLLOUTS]
     assert trace.lengths().reward.tolist() == [sample for *_, sample, _ in ROLLOUTS]
@@ -108,7 +102,7 @@ def test_trl(bench: Any) -> None:
         args=arguments,
         train_dataset=datasets.Dataset.from_list([{"prompt": p} for p in PROMPTS]),
     ).train()
-    trace = load(bench, "trl")
+    trace = recognised(bench, "trl")
     texts = [text for _, completions in seen for text in completions]
     assert outputs(trace) == [[*ids(text), END] for text in texts]
     assert trace.lengths().rl_step.tolist() == [1] * 4 + [2] * 4
@@ -137,7 +131,7 @@ def test_areal(bench: Any) -> None:
         }
         done = asyncio.run(executor._dump_trajectory(place, trajectory, task, False))
         assert done == (True, "")
-    trace = load(bench, "areal")
+    trace = recognised(bench, "areal")
     assert outputs(trace) == [o if sample else [*o, END] for *_, sample, o in ROLLOUTS]
     assert trace.lengths().finish.tolist() == [STOP, LENGTH] * 4
     assert trace.lengths().rl_step.tolist() == [step for step, *_ in ROLLOUTS]
@@ -156,7 +150,7 @@ def test_prime_rl(bench: Any) -> None:
                     trace["nodes"][0]["message"] |= {"content": PROMPTS[row[1]]}
                     trace["nodes"][1]["message"] |= {"content": words(row[3])}
                 stream.write(json.dumps(episodes.model_validate(plain).to_record()) + "\n")
-    trace = load(bench, "prime")
+    trace = recognised(bench, "prime")
     assert outputs(trace) == [[*output, END] for *_, output in ROLLOUTS]
     assert trace.lengths().finish.tolist() == [STOP] * 8
     assert trace.column("policy_version").tolist() == [step for step, *_ in ROLLOUTS]
@@ -169,7 +163,7 @@ def test_slime(bench: Any) -> None:
     for step in (1, 2):
         chosen = [slime_sample(*row) for row in ROLLOUTS if row[0] == step]
         write(template, [samples.from_dict(s) for s in chosen], rollout_id=step, evaluation=False)
-    trace = load(bench, "slime")
+    trace = recognised(bench, "slime")
     assert outputs(trace) == [o if sample else [*o, END] for *_, sample, o in ROLLOUTS]
     assert trace.lengths().finish.tolist() == [STOP, LENGTH] * 4
 
@@ -184,4 +178,4 @@ def test_roll(bench: Any) -> None:
         "global_step": [1 for _ in ROLLOUTS],
     }
     module.write_to_json_process(str(bench.folder / "roll"), columns, module.COLUMMNS_CONFIG)
-    assert outputs(load(bench, "roll")) == [[*output, END] for *_, output in ROLLOUTS]
+    assert outputs(recognised(bench, "roll")) == [[*output, END] for *_, output in ROLLOUTS]

@@ -76,6 +76,8 @@ def test_stripped_text_close_to_its_cap_can_count_as_cut(bench: Any, say: Say) -
     assert trace.meta.notes == ("outputs within 1 tokens of their cap count as cut",)
     bench.output.unlink()
     assert "--cap-slack" in bench.text_refused(bench.folder / "a.jsonl", "--cap-slack", -1)
+    for cap in (0, 2**31):
+        assert f"--cap {cap} is not" in bench.text_refused(bench.folder / "a.jsonl", "--cap", cap)
 
 
 def test_without_a_cap_an_unknown_end_stays_unknown(bench: Any) -> None:

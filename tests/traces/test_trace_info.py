@@ -52,6 +52,16 @@ def test_the_tables(bench: Any) -> None:
     assert "SYNTHETIC" not in out
 
 
+def test_what_a_trace_says_of_itself_cannot_command_the_terminal(bench: Any) -> None:
+    hostile = "\x1b[2J\x9b2J\u202e©"
+    row = {"prompt": "w1", "output": "w2", "rl_step": hostile, "model": hostile}
+    note = ("--note", f"first{hostile}\nsecond")
+    bench.text(bench.file("a.jsonl", [row]), "--source", hostile, *note)
+    out = bench.done(bench.run("info", bench.output)).stdout
+    assert out.count(r"\x1b[2J\x9b2J\u202e©") == 4
+    assert all(line.isprintable() for line in out.split("\n"))
+
+
 def test_check_says_yes_or_names_the_row(bench: Any) -> None:
     bench.text(source(bench))
     assert "18 rollouts in order (imported)" in bench.done(bench.run("check", bench.output)).output

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import gzip
-import json
+import re
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pytest
+from dumps import lines
 
 from longtail.traces.schema import TraceError
 
 GOOD: dict[str, Any] = {"prompt_id": "p", "prompt": "w1 w2", "output": "w3 w4"}
-
-
-def lines(*rows: dict[str, Any]) -> bytes:
-    return "".join(json.dumps(row) + "\n" for row in rows).encode()
 
 
 def good(n: int) -> list[dict[str, Any]]:
@@ -25,6 +22,7 @@ def good(n: int) -> list[dict[str, Any]]:
 
 ROWS: dict[str, tuple[dict[str, Any], str]] = {
     "number as output": ({"output": 3}, "output must be text, not 3"),
+    "long output": ({"output": "é" * (2**22 + 1)}, "output has 8,388,610 bytes of text, over"),
     "list as prompt": ({"prompt": [{"role": "user"}]}, "prompt must be text"),
     "null prompt": ({"prompt": None}, "prompt is null"),
     "empty prompt": ({"prompt": ""}, "the prompt is empty"),
@@ -63,30 +61,29 @@ def test_a_bad_row(bench: Any, case: str) -> None:
         row.update({k: v for k, v in original.items() if k in change})
     source = bench.file("a.jsonl", [*first, GOOD | {"sample": 2} | change])
     message = bench.text_refused(source)
-    with pytest.raises(AssertionError, match=problem):
-        raise AssertionError(message)
+    assert re.search(problem, message), message
     assert message.startswith(f"{source}, row 3: ") and ";" in message
 
 
 SOURCES: dict[str, tuple[str, bytes, str]] = {
-    "cut JSON": ("a.jsonl", lines(*good(3))[:-9], "row 3: not valid JSON"),
-    "not JSON": ("a.jsonl", lines(*good(2)) + b"hello\n", "row 3: not valid JSON"),
-    "a list": ("a.jsonl", lines(*good(2)) + b"[1]\n", "row 3: a JSON object is wanted"),
-    "not UTF-8": ("a.jsonl", lines(*good(2)) + b'{"output": "\xff"}\n', "row 3: not UTF-8"),
-    "cut gzip": ("a.gz", gzip.compress(lines(*good(3)))[:-12], "cannot be read .*Truncated"),
+    "cut JSON": ("a.jsonl", lines(good(3))[:-9], "row 3: not valid JSON"),
+    "not JSON": ("a.jsonl", lines(good(2)) + b"hello\n", "row 3: not valid JSON"),
+    "a list": ("a.jsonl", lines(good(2)) + b"[1]\n", "row 3: a JSON object is wanted"),
+    "not UTF-8": ("a.jsonl", lines(good(2)) + b'{"output": "\xff"}\n', "row 3: not UTF-8"),
+    "cut gzip": ("a.gz", gzip.compress(lines(good(3)))[:-12], "cannot be read .*Truncated"),
     "broken gzip": ("a.gz", gzip.compress(b"")[:8] + bytes(40), "row 1: cannot be read"),
     "cut zstd": (
         "a.zst",
-        pa.compress(lines(*good(300)), "zstd", asbytes=True)[:-9],
+        pa.compress(lines(good(300)), "zstd", asbytes=True)[:-9],
         "cannot be read",
     ),
     "nothing": ("a.jsonl", b"", "no rows"),
     "a missing column": (
         "a.jsonl",
-        lines({"prompt": "w1", "answer": "w2"}),
+        lines([{"prompt": "w1", "answer": "w2"}]),
         "row 1: no column 'output'; --map output=COLUMN, one of prompt, answer",
     ),
-    "a repeat": ("a.jsonl", lines(*good(3), GOOD | {"sample": 1}), "row 4: same key as row 2 "),
+    "a repeat": ("a.jsonl", lines([*good(3), GOOD | {"sample": 1}]), "row 4: same key as row 2 "),
 }
 
 
@@ -97,8 +94,7 @@ def test_a_bad_source(bench: Any, case: str, piped: bool) -> None:
     source = bench.file(name, raw)
     message = bench.text_refused("-" if piped else source, stdin=raw if piped else None)
     assert message.startswith("standard input" if piped else str(source))
-    with pytest.raises(AssertionError, match=problem):
-        raise AssertionError(message)
+    assert re.search(problem, message), message
     assert "; " in message
 
 
@@ -126,8 +122,7 @@ MAPS = {
 @pytest.mark.parametrize("entry", MAPS)
 def test_a_bad_map(bench: Any, entry: str) -> None:
     message = bench.text_refused(bench.file("a.jsonl", good(1)), "--map", entry)
-    with pytest.raises(AssertionError, match=MAPS[entry]):
-        raise AssertionError(message)
+    assert re.search(MAPS[entry], message), message
 
 
 def test_a_column_that_bears_our_name_can_be_left_alone(bench: Any) -> None:
@@ -151,6 +146,23 @@ def test_tokenizers_that_do_not_serve(bench: Any, tmp_path: Path) -> None:
     assert "not a tokenizer" in bench.refused(*text, "--tokenizer", source)
     small = bench.text_refused(source, "--vocab-size", 50)
     assert "--vocab-size 50 is below the tokenizer's 101" in small
+
+
+@pytest.mark.parametrize("size", [-4, 0, 2**31 + 1])
+def test_vocabularies_that_cannot_be(bench: Any, size: int) -> None:
+    source = bench.file("a.jsonl", [{"prompt_tokens": [1], "output_tokens": [2**32 + 3]}])
+    asked = ("--vocab-size", size, "--end-token", 5)
+    message = bench.refused("import", "text", source, *asked)
+    assert message.startswith(f"--vocab-size {size} is not between 1 and 2147483648; ")
+
+
+@pytest.mark.parametrize("token", ["9" * 11, "9" * 5000, 2**31, "-1"])
+def test_end_tokens_that_no_vocabulary_has(bench: Any, token: object) -> None:
+    source = bench.file("a.jsonl", [{"prompt_tokens": [1], "output_tokens": [2]}])
+    asked = ("--end-token", token)
+    for known in ((), ("--vocab-size", 2**31)):
+        message = bench.refused("import", "text", source, *asked, *known)
+        assert re.match("--end-token .* is not in the vocabulary; ", message), message
 
 
 def test_outputs_that_cannot_be_written(bench: Any) -> None:
@@ -192,8 +204,7 @@ def test_bad_lengths(bench: Any, case: str) -> None:
     source = bench.file("a.csv", text)
     message = bench.refused("import", "lengths", source)
     assert message.startswith(str(source))
-    with pytest.raises(AssertionError, match=problem):
-        raise AssertionError(message)
+    assert re.search(problem, message), message
 
 
 def test_lengths_not_in_utf8(bench: Any) -> None:

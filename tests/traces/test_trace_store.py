@@ -14,10 +14,10 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from made_traces import META, row, write
 
 from longtail.traces import (
     TraceError,
-    TraceMeta,
     TraceWriter,
     open_trace,
     rollout_table,
@@ -26,33 +26,6 @@ from longtail.traces import (
 from longtail.traces import writer as writer_module
 from longtail.traces.check import check_trace
 from longtail.traces.schema import FINISH_REASONS, METADATA_KEY, SCHEMA
-
-META = TraceMeta(
-    origin="recorded",
-    source="tests",
-    model="m",
-    vocab_size=50,
-    end_token_id=0,
-    sampling={"temperature": 0.6},
-    rl_steps={"0": "step_400"},
-    notes=("a note",),
-)
-
-
-def row(rl_step: int = 0, prompt_id: str = "p", sample: int = 0, **more: Any) -> dict[str, Any]:
-    tokens = {"prompt_tokens": [1, 2], "output_tokens": [3, 4, 0]} | more
-    lens = {
-        f"{side}_len": len(tokens[f"{side}_tokens"])
-        for side in ("prompt", "output")
-        if tokens[f"{side}_tokens"] is not None
-    }
-    return {"rl_step": rl_step, "prompt_id": prompt_id, "sample": sample} | lens | tokens
-
-
-def write(path: Path, rows: list[dict[str, Any]], meta: TraceMeta = META) -> Path:
-    with TraceWriter(path, meta) as writer:
-        writer.write(rows)
-    return path
 
 
 @st.composite
@@ -93,7 +66,7 @@ def rollouts(draw: st.DrawFn) -> list[dict[str, Any]]:
     return rows
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=30)
 @given(rows=rollouts(), group_rows=st.integers(1, 8), group_tokens=st.integers(4, 60))
 def test_roundtrip_in_any_order_and_row_group_size(
     rows: list[dict[str, Any]], group_rows: int, group_tokens: int

@@ -7,7 +7,7 @@ stands in for one. Text keeps its special tokens.
 from __future__ import annotations
 
 from ..gaps import SEVERAL_VERSIONS
-from .format import Format, Raw, Reading, Rows
+from .format import PACKED, Format, Raw, Reading, Rows
 
 
 def _unfold(raw: Raw, reading: Reading) -> Rows:
@@ -29,7 +29,7 @@ AREAL = Format(
     '"seqlen": 900, "prompt_len": 200, "head_version": 4, "tail_version": 4, "reward": 1.0}',
     kind="jsonl",
     marks=(frozenset({"task_id", "prompt", "completion", "seqlen", "prompt_len"}),),
-    path=r"/(?P<step>\d+)/[^/]+\.jsonl(?:\.gz|\.zst)?$",
+    path=r"/(?P<step>\d+)/[^/]+\.jsonl" + PACKED,
     skip=r"/eval-rollout/",
     fields={
         "prompt": "prompt",

@@ -6,7 +6,6 @@ import os
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from ..schema import TraceError
 from ..steps import natural_key
@@ -37,7 +36,7 @@ def find_files(form: Format, paths: Sequence[str]) -> Found:
             files.append(path)
             continue
         here = [file for file in walk(path) if re.search(form.path, file)]
-        kept = [file for file in here if not (form.skip and re.search(form.skip, file))]
+        kept = [file for file in here if not form.skips(file, path)]
         skipped += len(here) - len(kept)
         if not kept:
             left = f" ({len(here)} of evaluations are left out)" if here else ""
@@ -63,13 +62,17 @@ def walk(folder: str) -> list[str]:
 
 
 def _regular_files(folder: str) -> Iterator[str]:
-    def refuse(error: OSError) -> None:
-        raise TraceError(
-            f"cannot be listed ({error.strerror})", file=error.filename, remedy="check the path"
-        )
-
-    for parent, _, names in os.walk(folder, onerror=refuse):
-        for name in names:
-            path = Path(parent, name)
-            if not name.startswith(".") and path.is_file():
-                yield str(path)
+    waiting = [folder]  # os.walk calls itself, and folders may be deeper than that can go
+    while waiting:
+        parent = waiting.pop()
+        try:
+            entries = list(os.scandir(parent))
+        except OSError as error:
+            raise TraceError(
+                f"cannot be listed ({error.strerror})", file=parent, remedy="check the path"
+            ) from None
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                waiting.append(entry.path)
+            elif not entry.name.startswith(".") and os.path.isfile(entry.path):
+                yield entry.path

@@ -8,6 +8,7 @@ turns it into some.
 from __future__ import annotations
 
 import math
+import os
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -21,6 +22,15 @@ if TYPE_CHECKING:
 #: One line of a step's dump may hold the whole step.
 WIDE_LINE = 1 << 29
 
+#: How a dump's file may be packed by whoever kept it.
+PACKED = r"(?:\.gz|\.zst)?$"
+#: What text that its writer stripped of special tokens does not tell.
+STRIPPED_TEXT = (
+    *("token ids", "end tokens", "finish reasons", "lengths", "times"),
+    "special tokens (stripped from text)",
+)
+FAILED = "{n} requests failed and are left out"
+
 Rows = Iterable[dict[str, Any]]
 
 
@@ -30,9 +40,9 @@ class Format:
 
     `marks` are alternatives: a record is of this format if it has all fields of one of them. `path`
     is searched in the absolute path of each file of a folder; its group `step` is the RL step where
-    records do not say. `skip` likewise tells files to leave out. `fields` maps our fields to the
-    columns of (unfolded) records. `ends_shown`: text keeps its end token, so that one without it
-    was cut. `unknown` says what such a dump never tells.
+    records do not say. `skip` tells files to leave out, by their path below the folder that was
+    named. `fields` maps our fields to the columns of (unfolded) records. `ends_shown`: text keeps
+    its end token, so that one without it was cut. `unknown` says what such a dump never tells.
     """
 
     name: str
@@ -53,6 +63,11 @@ class Format:
     def mark(self, record: Mapping[str, Any]) -> frozenset[str] | None:
         """The fields by which the record is of this format; None if it is not."""
         return next((mark for mark in self.marks if mark <= record.keys()), None)
+
+    def skips(self, path: str, folder: str) -> bool:
+        """Whether a file (absolute path) is to be left out of what the folder holds."""
+        below = path.removeprefix(os.path.abspath(folder).rstrip("/"))
+        return self.skip is not None and re.search(self.skip, below) is not None
 
     def step_of(self, path: str) -> str | None:
         """The RL step that a file's path tells."""
@@ -98,6 +113,12 @@ class Raw:
             raise self.error(f"{path} is {type(value).__name__}, not as documented")
         return value
 
+    def plain(self) -> dict[str, Any]:
+        """The record's text and numbers, for `--where` and `--map` to use."""
+        return {
+            k: v for k, v in self.values.items() if v is None or isinstance(v, str | int | float)
+        }
+
     def real(self, path: str) -> float | None:
         """The finite number at `path`, also if it is written as text; None where absent."""
         value = self.get(path)
@@ -128,3 +149,8 @@ class Raw:
 def first(value: Any) -> Any:
     """The item of a list of one, as microbatches of one write it; anything else as it is."""
     return value[0] if isinstance(value, list) and len(value) == 1 else value
+
+
+def same(*names: str) -> dict[str, str]:
+    """`fields` that unfolded records call by our names."""
+    return {name: name for name in names}

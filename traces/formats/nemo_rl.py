@@ -6,7 +6,7 @@ Every value comes from a microbatch of one, so that most are lists of one. Seque
 
 from __future__ import annotations
 
-from .format import Format, Raw, Reading, Rows, first
+from .format import PACKED, Format, Raw, Reading, Rows, first, same
 from .masked import prompt_and_output
 
 NOTHING_WRITTEN = "{n} samples hold no token that the model wrote and are left out"
@@ -36,13 +36,8 @@ NEMO_RL = Format(
     '"input_lengths": [900], "rewards": [1.0], "idx": 0}',
     kind="jsonl",
     marks=(frozenset({"token_ids", "token_loss_mask", "input_lengths"}),),
-    path=r"(?:^|/)train_data_step(?P<step>\d+)\.jsonl(?:\.gz|\.zst)?$",
-    fields={
-        "prompt_tokens": "prompt_tokens",
-        "output_tokens": "output_tokens",
-        "reward": "reward",
-        "rl_step": "step",
-    },
+    path=r"(?:^|/)train_data_step(?P<step>\d+)\.jsonl" + PACKED,
+    fields=same("prompt_tokens", "output_tokens", "reward") | {"rl_step": "step"},
     unfold=_unfold,
     unknown=("finish reasons (told by the end token)", "prompt ids", "policy versions", "times"),
 )

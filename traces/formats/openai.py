@@ -11,10 +11,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from .format import Format, Raw, Reading, Rows
+from .format import FAILED, PACKED, Format, Raw, Reading, Rows, same
 from .messages import content_of, text_of
 
-FAILED = "{n} requests failed and are left out"
 TOKEN_ID = "token_id:"
 
 
@@ -30,12 +29,13 @@ def _unfold(raw: Raw, reading: Reading) -> Rows:
         return
     if isinstance(raw.values.get("response"), str):
         prompt = _prompt(raw, reading, raw.values)
-        yield {**_plain(raw), **prompt, "output": raw.values["response"]}
+        yield {**raw.plain(), **prompt, "output": raw.values["response"]}
         return
     response = raw if raw.values.get("response") is None else _response(raw, reading)
     if response is None:
         return
     choices = list(response.parts("choices"))
+    reading.told[FAILED] += not choices
     prompt = _prompt(raw, reading, raw.get("request", dict) or raw.get("body", dict) or raw.values)
     if not prompt and custom_id is not None:
         prompt = reading.kept.get(str(custom_id), {})
@@ -47,7 +47,7 @@ def _unfold(raw: Raw, reading: Reading) -> Rows:
     usage = response.get("usage", dict) or {}
     for choice in choices:
         yield {
-            **_plain(raw),
+            **raw.plain(),
             **prompt,
             **_ids("prompt_tokens", response.get("prompt_token_ids", list)),
             **_output(choice, reading),
@@ -119,15 +119,10 @@ def _chat(raw: Raw, reading: Reading) -> Rows:
     if not messages or raw.within(messages[-1], "a message").get("role") != "assistant":
         raise raw.error("neither a response nor a chat that ends with the assistant")
     yield {
-        **_plain(raw),
+        **raw.plain(),
         "prompt": text_of(raw, reading, messages[:-1], "prompt"),
         "output": content_of(raw, reading, messages[-1], "response"),
     }
-
-
-def _plain(raw: Raw) -> dict[str, Any]:
-    """What `--where` and `--map` can use."""
-    return {k: v for k, v in raw.values.items() if v is None or isinstance(v, str | int | float)}
 
 
 OPENAI = Format(
@@ -150,18 +145,11 @@ OPENAI = Format(
             {"messages"},
         )
     ),
-    path=r"\.(?:jsonl|ndjson)(?:\.gz|\.zst)?$",
-    fields={
-        "prompt": "prompt",
-        "output": "output",
-        "prompt_tokens": "prompt_tokens",
-        "output_tokens": "output_tokens",
-        "prompt_len": "prompt_len",
-        "output_len": "output_len",
-        "finish_reason": "finish_reason",
-        "model": "model",
-        "temperature": "temperature",
-    },
+    path=r"\.(?:jsonl|ndjson)" + PACKED,
+    fields=same(
+        *("prompt", "output", "prompt_tokens", "output_tokens", "prompt_len", "output_len"),
+        *("finish_reason", "model", "temperature"),
+    ),
     unfold=_unfold,
     unknown=("RL steps", "rewards", "token ids (but for vLLM's extensions)", "end tokens"),
 )

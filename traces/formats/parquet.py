@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 from ..sources import TRUNCATED, Source
 
 BATCH_ROWS = 64
+SLOT = 8  # bytes of a value in memory at least
 
 
 def parquet_records(source: Source) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -24,6 +25,7 @@ def parquet_records(source: Source) -> Iterator[tuple[int, dict[str, Any]]]:
         with open(source.path, "rb") as stream:
             size = stream.seek(0, 2)
             file = pq.ParquetFile(stream)
+            source.refuse_expansion(_unpacked(file.metadata), size)
             columns = [field.name for field in file.schema_arrow if _is_read(field.type)]
             for batch in file.iter_batches(BATCH_ROWS, columns=columns):
                 unpacked += batch.nbytes
@@ -33,6 +35,15 @@ def parquet_records(source: Source) -> Iterator[tuple[int, dict[str, Any]]]:
                     yield number, row
     except (pa.ArrowException, OSError, ValueError, OverflowError, MemoryError) as error:
         raise source.error(f"cannot be read ({error})", number + 1, TRUNCATED) from None
+
+
+def _unpacked(file: pq.FileMetaData) -> int:
+    """Bytes that the file says it holds, before any of it is read: one value may be most of it, and
+    lists of nothing take no space in a file, but in memory they do.
+    """
+    groups = (file.row_group(i) for i in range(file.num_row_groups))
+    chunks = [group.column(i) for group in groups for i in range(group.num_columns)]
+    return sum(max(c.total_uncompressed_size, 0) + SLOT * max(c.num_values, 0) for c in chunks)
 
 
 def _is_read(kind: pa.DataType) -> bool:

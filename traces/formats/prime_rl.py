@@ -7,15 +7,16 @@ shares sampled messages with an earlier one they are part of its prompt.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 from ..gaps import SEVERAL_VERSIONS
-from .format import Format, Raw, Reading, Rows
+from .format import PACKED, Format, Raw, Reading, Rows, same
 from .masked import prompt_and_output
 
 NO_IDS = "{n} contexts hold no token ids that the policy wrote (failed or relayed) and are left out"
+#: Paths may hold so many times the tokens of their graph, or so many in all, and no more.
 MAX_SHARED = 32
+FREE_SHARED = 1 << 20
 FROZEN = "{n} traces of agents that are not trained are left out"
 
 
@@ -51,26 +52,29 @@ def _is_index(call: Raw) -> bool:
     return isinstance(call.values.get("node"), int)
 
 
-def _paths(trace: Raw, nodes: list[Raw]) -> Iterator[list[int]]:
+def _paths(trace: Raw, nodes: list[Raw]) -> list[list[int]]:
     """Root-to-leaf paths, as indices, leaf by leaf.
 
     Raises TraceError where they share so much that they are many times the graph.
     """
     parents = [node.get("parent", int) for node in nodes]
+    sizes = [1 + len(node.get("token_ids", list) or ()) for node in nodes]
+    limit = max(MAX_SHARED * sum(sizes), FREE_SHARED)
     for i, parent in enumerate(parents):
         if parent is not None and not 0 <= parent < i:
             raise trace.error(f"node {i} has the parent {parent}, which does not come before it")
-    inner, walked = set(parents), 0
+    paths, inner, walked = [], set(parents), 0
     for leaf in range(len(nodes)):
         if leaf in inner:
             continue
         path = [leaf]
         while (parent := parents[path[-1]]) is not None:
             path.append(parent)
-        walked += len(path)
-        if walked > MAX_SHARED * len(nodes):
+        walked += sum(sizes[i] for i in path)
+        if walked > limit:
             raise trace.error(f"over {leaf} paths share most of their messages")
-        yield path[::-1]
+        paths.append(path[::-1])
+    return paths
 
 
 def _tokens(trace: Raw, reading: Reading, path: list[tuple[Raw, bool]]) -> dict[str, Any] | None:
@@ -108,14 +112,10 @@ PRIME_RL = Format(
     '[{"parent": null, "token_ids": [..], "mask": [..]}], "calls": [..], "rewards": {..}}]}',
     kind="jsonl",
     marks=(frozenset({"task", "traces"}),),
-    path=r"/step_(?P<step>\d+)/(?:[^/]+/)*traces\.jsonl(?:\.gz|\.zst)?$",
+    path=r".*/step_(?P<step>\d+)/(?:[^/]+/)*traces\.jsonl" + PACKED,
     skip=r"/(?:eval|effective)/",
     fields={
-        "prompt_tokens": "prompt_tokens",
-        "output_tokens": "output_tokens",
-        "finish_reason": "finish_reason",
-        "policy_version": "policy_version",
-        "reward": "reward",
+        **same("prompt_tokens", "output_tokens", "finish_reason", "policy_version", "reward"),
         "rl_step": "step",
     },
     unfold=_unfold,

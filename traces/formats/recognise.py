@@ -32,13 +32,14 @@ def recognise(paths: Sequence[str]) -> Recognised:
     """The format of all paths. Raises TraceError where they differ, fit none, or fit several."""
     found: Recognised | None = None
     for path in paths:
-        if path == "-" or (os.path.exists(path) and not os.path.isdir(path) | os.path.isfile(path)):
+        is_folder = os.path.isdir(path)
+        if path == "-" or (os.path.exists(path) and not is_folder and not os.path.isfile(path)):
             raise TraceError(
                 "a pipe cannot be read twice",
                 file=path,
                 remedy=f"name its format: trace import {'|'.join(FORMATS)}",
             )
-        one = _of_folder(path) if os.path.isdir(path) else _of_file(path)
+        one = _of_folder(path) if is_folder else _of_file(path)
         if one is None:
             raise TraceError(
                 "no file in it can be a dump", file=path, remedy=f"formats: {', '.join(FORMATS)}"
@@ -56,7 +57,7 @@ def recognise(paths: Sequence[str]) -> Recognised:
 
 def _of_folder(folder: str) -> Recognised | None:
     """The one format of the files in it that some format might have written."""
-    likely = [(file, forms) for file in walk(folder) if (forms := _likely(file))]
+    likely = [(file, forms) for file in walk(folder) if (forms := _likely(file, folder))]
     found: dict[str, Recognised] = {}
     problem: TraceError | None = None
     for file, forms in likely[:: len(likely) // MAX_PEEKS + 1]:
@@ -78,18 +79,19 @@ def _of_folder(folder: str) -> Recognised | None:
     return next(iter(found.values()), None)
 
 
-def _likely(file: str) -> list[Format]:
-    return [form for form in FORMATS.values() if _may_hold(form, file)]
-
-
-def _may_hold(form: Format, file: str) -> bool:
-    return bool(re.search(form.path, file)) and not (form.skip and re.search(form.skip, file))
+def _likely(file: str, folder: str) -> list[Format]:
+    """The formats whose writers name files so."""
+    return [
+        form
+        for form in FORMATS.values()
+        if re.search(form.path, file) and not form.skips(file, folder)
+    ]
 
 
 def _of_file(path: str, likely: Sequence[Format] | None = None) -> Recognised | None:
     kind = kind_of(path)
     if kind == "pt":  # only one trainer writes them, and loading one takes its time
-        return Recognised(FORMATS["slime"], f"{path} is a torch.save file")
+        return Recognised(FORMATS["slime"], f"{_shown(path)} is a torch.save file")
     record = first_record(path, kind)
     if record is None:
         return None
@@ -115,7 +117,12 @@ def _of_file(path: str, likely: Sequence[Format] | None = None) -> Recognised | 
             remedy="name the format: trace import " + "|".join(form.name for form, _ in fits),
         )
     form, mark = fits[0]
-    return Recognised(form, f"{path} has the fields {', '.join(sorted(mark))}")
+    return Recognised(form, f"{_shown(path)} has the fields {', '.join(sorted(mark))}")
+
+
+def _shown(path: str) -> str:
+    """A path that a terminal can be given."""
+    return path if path.isprintable() else ascii(path)
 
 
 def _marks(form: Format) -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .format import Format, Raw, Reading, Rows
+from .format import PACKED, STRIPPED_TEXT, Format, Raw, Reading, Rows
 from .messages import text_of
 
 
@@ -29,7 +29,7 @@ ROLL = Format(
     '"responses": [..], "scores": [..]}',
     kind="jsonl",
     marks=(frozenset({"responses", "scores", "prompt"}),),
-    path=r"(?:^|/)rollout_dump_data\.step_(?P<step>\d+)\.jsonl(?:\.gz|\.zst)?$",
+    path=r"(?:^|/)rollout_dump_data\.step_(?P<step>\d+)\.jsonl" + PACKED,
     fields={
         "prompt": "prompt",
         "output": "responses",
@@ -39,8 +39,5 @@ ROLL = Format(
     },
     unfold=_unfold,
     wide_lines=True,
-    unknown=(
-        *("token ids", "end tokens", "finish reasons", "lengths", "times"),
-        "special tokens (stripped from text)",
-    ),
+    unknown=STRIPPED_TEXT,
 )

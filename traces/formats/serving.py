@@ -11,7 +11,7 @@ import json
 from datetime import UTC, datetime
 from typing import Any
 
-from .format import Format, Raw, Reading, Rows
+from .format import FAILED, PACKED, Format, Raw, Reading, Rows, same
 
 NOT_A_STEP = (
     "{n} requests of a service, not RL rollouts: arrivals are kept in start_s, but a simulated RL "
@@ -23,7 +23,6 @@ NO_TEXT = (
 )
 SAME_BLOCKS = "requests with equal hash_ids and length are samples of one prompt ({n} had them)"
 SESSIONS = "the {n} requests with a session are samples of its prompt, though their prompts grow"
-FAILED = "{n} requests failed and are left out"
 UNKNOWN = ("token ids and text", "finish reasons", "RL steps, groups, rewards, policy versions")
 
 
@@ -113,12 +112,11 @@ MOONCAKE = Format(
     looks='{"timestamp": 27482, "input_length": 6955, "output_length": 52, "hash_ids": [46, ..]}',
     kind="jsonl",
     marks=(frozenset({"timestamp", "input_length", "output_length"}),),
-    path=r"\.jsonl(?:\.gz|\.zst)?$",
+    path=r"\.jsonl" + PACKED,
     fields={
         "prompt_len": "input_length",
         "output_len": "output_length",
-        "start_s": "start_s",
-        "prompt_id": "prompt_id",
+        **same("start_s", "prompt_id"),
     },
     unfold=_mooncake,
     lengths_only=True,
@@ -132,12 +130,8 @@ AZURE = Format(
     looks="TIMESTAMP,ContextTokens,GeneratedTokens",
     kind="csv",
     marks=(frozenset({"TIMESTAMP", "ContextTokens", "GeneratedTokens"}),),
-    path=r"\.csv(?:\.gz|\.zst)?$",
-    fields={
-        "prompt_len": "ContextTokens",
-        "output_len": "GeneratedTokens",
-        "start_s": "start_s",
-    },
+    path=r"\.csv" + PACKED,
+    fields={"prompt_len": "ContextTokens", "output_len": "GeneratedTokens", **same("start_s")},
     unfold=_azure,
     lengths_only=True,
     unknown=UNKNOWN,
@@ -150,13 +144,11 @@ BURSTGPT = Format(
     looks="Timestamp,Model,Request tokens,Response tokens,Total tokens,Log Type",
     kind="csv",
     marks=(frozenset({"Timestamp", "Request tokens", "Response tokens"}),),
-    path=r"\.csv(?:\.gz|\.zst)?$",
+    path=r"\.csv" + PACKED,
     fields={
         "prompt_len": "Request tokens",
         "output_len": "Response tokens",
-        "start_s": "start_s",
-        "end_s": "end_s",
-        "prompt_id": "prompt_id",
+        **same("start_s", "end_s", "prompt_id"),
         "model": "Model",
     },
     unfold=_burstgpt,
@@ -172,13 +164,11 @@ VLLM_BENCH = Format(
     '"itls": [[..]]}',
     kind="jsonl",
     marks=(frozenset({"input_lens", "output_lens"}),),
-    path=r"\.jsonl?(?:\.gz|\.zst)?$",
+    path=r"\.jsonl?" + PACKED,
     fields={
         "prompt_len": "input_lens",
         "output_len": "output_lens",
-        "start_s": "start_s",
-        "end_s": "end_s",
-        "model": "model",
+        **same("start_s", "end_s", "model"),
     },
     unfold=_vllm_bench,
     lengths_only=True,

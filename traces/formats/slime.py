@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..gaps import SEVERAL_VERSIONS
-from .format import Format, Raw, Reading, Rows
+from .format import Format, Raw, Reading, Rows, same
 from .masked import prompt_and_output, whole_but_between
 
 STATUS = {
@@ -37,24 +37,19 @@ def _unfold(raw: Raw, reading: Reading) -> Rows:
     mask = raw.get("loss_mask", list) or [1] * length
     if len(mask) != length:
         raise raw.error(f"{len(mask)} values in loss_mask for response_length {length}")
-    whole = [False] * (len(tokens) - length) + whole_but_between(mask)
+    whole = [False] * (len(tokens) - length) + whole_but_between(raw, mask)
     status = raw.get("status", str)
     if status is not None and status not in STATUS:
         raise raw.error(f"unknown status {status[:40]!r}", f"one of {', '.join(STATUS)}")
     reading.told[SPECULATED] += max(raw.get("spec_info.spec_draft_token_num", int) or 0, 0)
     yield {
-        **_plain(raw.values),
+        **raw.plain(),
         **(prompt_and_output(raw, reading, tokens, whole) or {}),
         **_reward(raw, reading),
         "finish_reason": None if status is None else STATUS[status],
         "policy_version": _version(raw, reading),
         "step": raw.step if raw.values.get("step") is None else raw.values["step"],
     }
-
-
-def _plain(values: Any) -> dict[str, Any]:
-    """What `--where` and `--map` can use."""
-    return {k: v for k, v in values.items() if v is None or isinstance(v, str | int | float)}
 
 
 def _reward(raw: Raw, reading: Reading) -> dict[str, Any]:
@@ -86,11 +81,7 @@ SLIME = Format(
     path=r"(?:^|/)[^/\d]*(?P<step>\d+)\.pt$",
     skip=r"/[^/]*eval_[^/]*\.pt$",
     fields={
-        "prompt_tokens": "prompt_tokens",
-        "output_tokens": "output_tokens",
-        "finish_reason": "finish_reason",
-        "policy_version": "policy_version",
-        "reward": "reward",
+        **same("prompt_tokens", "output_tokens", "finish_reason", "policy_version", "reward"),
         "rl_step": "step",
     },
     unfold=_unfold,

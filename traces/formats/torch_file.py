@@ -17,6 +17,7 @@ from typing import Any
 from ..sources import Source
 
 EXTRA = "pip install 'longtail[slime]' (or torch by itself)"
+PLAIN = (str, int, float, bool, list, dict)
 REMEDY = "give the .pt file that slime wrote, of plain values (no images, no routed experts)"
 
 
@@ -28,21 +29,31 @@ def torch_records(source: Source) -> Iterator[tuple[int, Mapping[str, Any]]]:
         with warnings.catch_warnings(action="ignore"):
             loaded = torch.load(source.path, map_location="cpu", weights_only=True)
     except Exception as error:  # its pickle machine lets through whatever a broken file causes
-        reason = str(error).strip().splitlines()
-        shown = f"{type(error).__name__}: {reason[-1][:200] if reason else ''}"
-        raise source.error(f"torch refuses to load it ({shown})", remedy=REMEDY) from None
-    samples = loaded.get("samples") if isinstance(loaded, dict) else None
-    if not isinstance(samples, list):
+        raise source.error(f"torch refuses to load it ({_reason(error)})", remedy=REMEDY) from None
+    # Of these very types: a pickle can hide the methods of others behind what it likes.
+    samples = loaded.get("samples") if type(loaded) is dict else None
+    if type(samples) is not list:
         raise source.error("no list of samples in it", remedy=REMEDY)
-    tokens = 0
+    elements = 0
     for number, sample in enumerate(samples, start=1):
-        if not isinstance(sample, dict) or not all(isinstance(name, str) for name in sample):
+        if type(sample) is not dict or not all(isinstance(name, str) for name in sample):
             raise source.error("a sample is no dictionary of names", number, REMEDY)
-        values = {name: _plain(source, number, torch, v, size) for name, v in sample.items()}
-        tokens += len(values["tokens"]) if isinstance(values.get("tokens"), list) else 0
-        if tokens > size:  # a pickle can refer to one list many times
-            raise source.error("more tokens than the file has bytes", number, REMEDY)
+        values = {}
+        for name, value in sample.items():
+            is_tensor = isinstance(value, torch.Tensor)
+            if is_tensor and (value.layout != torch.strided or value.is_quantized or value.is_meta):
+                raise source.error(f"{name} is not a plain tensor", number, REMEDY)
+            elements += value.numel() if is_tensor else len(value) if type(value) is list else 0
+            if elements > size:  # a tensor can be stretched, and one list be referred to many times
+                raise source.error("longer lists than the file has bytes", number, REMEDY)
+            plain = value.tolist() if is_tensor else value
+            values[name] = plain if type(plain) in PLAIN else None
         yield number, values
+
+
+def _reason(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[-1][:200] if lines else ''}"
 
 
 def _refuse_packed(source: Source) -> int:
@@ -66,12 +77,3 @@ def _torch(source: Source) -> Any:
         raise source.error(
             "reading .pt files needs torch, which is not installed", remedy=EXTRA
         ) from None
-
-
-def _plain(source: Source, number: int, torch: Any, value: Any, size: int) -> Any:
-    """A tensor as a list; anything else as it is."""
-    if not isinstance(value, torch.Tensor):
-        return value
-    if value.layout != torch.strided or value.is_quantized or value.numel() > size:
-        raise source.error("a tensor larger than the file, or not a plain one", number, REMEDY)
-    return value.tolist()

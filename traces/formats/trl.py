@@ -6,7 +6,7 @@ reward, of several the user names one (or a sum, `--map reward=a+b`).
 
 from __future__ import annotations
 
-from .format import Format, Raw, Reading, Rows
+from .format import STRIPPED_TEXT, Format, Raw, Reading, Rows
 from .messages import text_of
 
 OWN = frozenset({"step", "prompt", "completion", "advantage", "reward"})
@@ -16,7 +16,8 @@ SEVERAL_REWARDS = (
 
 
 def _is_reward(name: str, value: object) -> bool:
-    return name not in OWN and isinstance(value, int | float) and not isinstance(value, bool)
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    return number and name not in OWN and name.isprintable()
 
 
 def _unfold(raw: Raw, reading: Reading) -> Rows:
@@ -43,8 +44,5 @@ TRL = Format(
     path=r"(?:^|/)completions_(?P<step>\d+)\.parquet$",
     fields={"prompt": "prompt", "output": "completion", "rl_step": "step", "reward": "reward"},
     unfold=_unfold,
-    unknown=(
-        *("token ids", "end tokens", "finish reasons", "lengths", "times"),
-        "special tokens (stripped from text)",
-    ),
+    unknown=STRIPPED_TEXT,
 )

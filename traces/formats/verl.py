@@ -1,8 +1,6 @@
 """verl: `trainer.rollout_data_dir` (and `validation_data_dir`), one JSONL file per step."""
 
-from .format import Format
-
-STRIPPED = "special tokens (stripped from text)"
+from .format import PACKED, STRIPPED_TEXT, Format
 
 VERL = Format(
     name="verl",
@@ -11,7 +9,8 @@ VERL = Format(
     looks='<step>.jsonl of {"input": text, "output": text, "gts": .., "score": 1.0, "step": 7}',
     kind="jsonl",
     marks=(frozenset({"input", "output", "score"}),),
-    path=r"(?:^|/)(?P<step>\d+)\.jsonl(?:\.gz|\.zst)?$",
+    path=r"(?:^|/)(?P<step>\d+)\.jsonl" + PACKED,
+    skip=r"/(?:eval|val|validation)(?:[_-][^/]*)?/",  # written alike, and named as the user likes
     fields={"prompt": "input", "output": "output", "reward": "score", "rl_step": "step"},
-    unknown=("token ids", "end tokens", "finish reasons", "lengths", "times", STRIPPED),
+    unknown=STRIPPED_TEXT,
 )
