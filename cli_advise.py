@@ -8,7 +8,9 @@ from typing import Any
 
 import click
 
-from .options import LIMITS, say_if_compiling
+from . import read_workload
+from .analysis.progress import bar
+from .options import LIMITS, folder_option, say_if_compiling
 from .traces.step_list import Steps
 
 COMPONENT: dict[str, Any] = {"multiple": True, "metavar": "NAME[:KEY=VALUE,…]"}
@@ -56,13 +58,7 @@ COUNT = click.IntRange(min=1)
     help="Token cap of requests that were not cut; by default the trace's.",
 )
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on standard output.")
-@click.option(
-    "-o",
-    "--output",
-    type=click.Path(file_okay=False),
-    metavar="DIR",
-    help="Write advice.json, advice.md, candidates.csv, policy.yaml and pictures.",
-)
+@folder_option("Write advice.json, advice.md, candidates.csv, policy.yaml and pictures.")
 def advise(
     trace: str,
     engine: str,
@@ -91,16 +87,13 @@ def advise(
     from .analysis.advice.advise import advise as run
     from .analysis.advice.document import document
     from .analysis.advice.show import show_advice
-    from .analysis.progress import bar
     from .analysis.show import caption
     from .analysis.write_page import check_folder
     from .sim.limits import Limits
-    from .sim.workload import Workload
-    from .traces import find_trace, open_trace
 
     if output:
         check_folder(Path(output))
-    load = Workload.from_trace(open_trace(find_trace(trace)), cap=cap, rl_steps=rl_steps)
+    load = read_workload(trace, cap=cap, rl_steps=rl_steps)
     with bar("advising", 100) as advance:
         found = run(
             load,

@@ -6,7 +6,9 @@ from pathlib import Path
 
 import click
 
-from .options import say_if_compiling
+from . import read_workload
+from .analysis.progress import bar
+from .options import folder_option, say_if_compiling
 from .traces.step_list import Steps
 
 
@@ -41,13 +43,8 @@ from .traces.step_list import Steps
     "--rl-steps", type=Steps(), metavar="1,3..5", help="Judge these; by default all but the first."
 )
 @click.option("--jobs", type=click.IntRange(min=1), help="Processes; all cores by default.")
-@click.option(
-    "-o",
-    "--output",
-    type=click.Path(file_okay=False),
-    metavar="DIR",
-    help="Write the page (policies.md), all cells (policies.parquet), tables and pictures.",
-)
+@click.option("--dry-run", is_flag=True, help="Say how many points and how long; write nothing.")
+@folder_option("Write the page (policies.md), all cells (policies.parquet), tables and pictures.")
 def budgets(
     traces: tuple[str, ...],
     drafter: tuple[str, ...],
@@ -56,6 +53,7 @@ def budgets(
     at_once: tuple[int, ...],
     rl_steps: list[int] | None,
     jobs: int | None,
+    dry_run: bool,
     output: str | None,
 ) -> None:
     """Compare draft budgets on TRACE… (trace files, or `sample`): regret, speed-up, waste.
@@ -65,27 +63,34 @@ def budgets(
     \b
     longtail budgets sample --drafter suffix:scope=both
     longtail budgets T.parquet --budget das --budget fixed:k=1..8 --latency model.json -o policies
+    longtail budgets T.parquet --at-once 128 --dry-run
     """
     say_if_compiling()
-    from .analysis.budgets import AT_ONCE, COMPARED, LATENCIES, study
+    from .analysis.budgets import AT_ONCE, COMPARED, LATENCIES, Plan, study
     from .analysis.budgets_page import budgets_page
-    from .analysis.progress import bar
     from .analysis.show import caption
     from .analysis.show_budgets import show_budgets
-    from .analysis.write_page import write_page
+    from .analysis.study_time import study_time
+    from .analysis.write_page import check_folder, write_page
     from .policies.latency.presets import make_latency, name_latency
     from .sim.sweep import write_table
-    from .sim.workload import Workload
-    from .traces import find_trace, open_trace
 
-    loads = [Workload.from_trace(open_trace(find_trace(t)), rl_steps=rl_steps) for t in traces]
-    chosen = {name_latency(make_latency(spec)): spec for spec in latency} or LATENCIES
+    if output:
+        check_folder(Path(output))
+    loads = [read_workload(trace, rl_steps=rl_steps) for trace in traces]
+    plan = Plan.of(
+        loads,
+        drafters=drafter or COMPARED,
+        budgets=budget,
+        latencies={name_latency(make_latency(spec)): spec for spec in latency} or LATENCIES,
+        at_once=at_once or AT_ONCE,
+        rl_steps=rl_steps,
+    )
+    if dry_run:
+        click.echo(study_time(plan, jobs=jobs))
+        return
     with bar("comparing budgets", None) as advance:
-        found = study(
-            loads, drafters=drafter or COMPARED, budgets=budget, latencies=chosen,
-            at_once=at_once or AT_ONCE, rl_steps=rl_steps, jobs=jobs,
-            progress=lambda label, done, total: advance(done, total),
-        )  # fmt: skip
+        found = study(plan, jobs=jobs, progress=advance)
     captions = [caption(load) for load in loads]
     show_budgets(found, captions)
     if output:

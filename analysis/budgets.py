@@ -6,18 +6,19 @@ at once, all RL steps judged together. Requests start together on one replica, w
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
 
-from ..policies.components import BUDGETS, DRAFTERS
+from ..policies.components import BUDGETS
 from ..policies.registry import ComponentError
 from ..sim.grid import expand
 from ..sim.simulate import Setup
 from ..sim.sweep import sweep
 from ..sim.workload import Workload
+from ..traces.schema import TraceError
 
 NONE, OURS = "fixed:k=0", "tail"
 FIXED = tuple(f"fixed:k={k}" for k in (1, 2, 4, 8, 16))
@@ -65,6 +66,7 @@ TOLD = {
     ),
 }
 """Latencies as a budget may be told them wrongly: what is fixed is 30 % dearer, or a token is."""
+PLACE = ["trace", "latency", "at_once", "drafter"]  # where budgets are compared
 FURTHER = 1.5  # times the requests of the batch before, or a batch is left out
 
 
@@ -74,7 +76,7 @@ class Study:
 
     cells: trace, origin, latency, at_once, drafter, budget, rl_steps, makespan_s, none_s,
     clairvoyant_s, drafted, accepted; sums over the RL steps judged. misled: the same of OURS with
-    the first drafter, by what it was misled about.
+    the first drafter, by what it was misled `about`.
     """
 
     cells: pd.DataFrame
@@ -85,64 +87,135 @@ class Study:
     captions: tuple[str, ...]  # of the traces
 
 
+@dataclass(frozen=True)
+class Point:
+    """What a cell will be of: a budget with a drafter under a latency model of this name."""
+
+    latency: str
+    drafter: str
+    budget: str
+    setup: Setup
+    about: str = ""  # what the budget is misled about
+
+
+@dataclass(frozen=True)
+class Part:
+    """Points on one trace with so many requests at once, over the same RL steps."""
+
+    load: Workload
+    at_once: int
+    points: Sequence[Point]
+    rl_steps: Sequence[int]
+
+    @property
+    def name(self) -> str:
+        """For people."""
+        timed = ", drafting in the loop" * self.points[0].setup.drafter.timed
+        return f"{self.load.provenance['trace']}, {self.at_once} at once{timed}"
+
+    @property
+    def setups(self) -> list[Setup]:
+        """What is simulated."""
+        return [point.setup for point in self.points]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a study compares, and the parts that it is simulated in."""
+
+    drafters: Sequence[str]
+    budgets: Sequence[str]
+    latencies: Mapping[str, str]  # by name
+    parts: Sequence[Part]
+    captions: Sequence[str]  # of the traces
+
+    @classmethod
+    def of(
+        cls,
+        loads: Sequence[Workload],
+        *,
+        drafters: Sequence[str] = COMPARED,
+        budgets: Sequence[str] = (),
+        latencies: Mapping[str, str] | None = None,
+        at_once: Sequence[int] = AT_ONCE,
+        rl_steps: Sequence[int] | None = None,
+    ) -> Plan:
+        """All budgets with all drafters. rl_steps: those judged, by default all but the first.
+
+        Of a drafter whose drafts depend on timing only the last of them is: it drafts in the loop.
+        Raises TraceError and ComponentError.
+        """
+        latencies = LATENCIES if latencies is None else latencies
+        asked = [spec for given in budgets for spec in expand(given)] or default_budgets()
+        asked = list(dict.fromkeys([NONE, *asked]))
+        drawn = list(dict.fromkeys(spec for given in drafters for spec in expand(given)))
+        if not drawn:
+            raise ComponentError("name a drafter that drafts something")
+        names = [load.provenance["trace"] for load in loads]
+        for name in names:
+            if names.count(name) > 1:
+                raise TraceError("two traces of this name", file=name, remedy="rename one of them")
+        points = list(_points(drawn, asked, latencies))
+        parts = []
+        for load in loads:
+            judged = load.judged(rl_steps)
+            for count, some in batches(load, judged, at_once):
+                for timed, steps in ((False, judged), (True, judged[-1:])):
+                    mine = [point for point in points if point.setup.drafter.timed == timed]
+                    parts += [Part(some, count, mine, steps)] if mine else []
+        return cls(drawn, asked, latencies, parts, names)
+
+
 def default_budgets() -> list[str]:
     """All of the registry, with variants; without drafts first."""
     found = [spec for name in BUDGETS.classes for spec in VARIANTS.get(name, [name])]
     return sorted(found, key=lambda spec: spec != NONE)
 
 
-def study(
-    loads: Sequence[Workload],
-    *,
-    drafters: Sequence[str] = COMPARED,
-    budgets: Sequence[str] = (),
-    latencies: dict[str, str] | None = None,
-    at_once: Sequence[int] = AT_ONCE,
-    rl_steps: Sequence[int] | None = None,
-    jobs: int | None = None,
-    progress: Callable[[str, int, int], None] = lambda label, done, total: None,
-) -> Study:
-    """Simulate all cells. rl_steps: those judged, by default all but the first.
-
-    Of a drafter whose drafts depend on timing only the last of them is: it drafts in the loop.
-    Raises TraceError and ComponentError.
+def _points(
+    drafters: Sequence[str], budgets: Sequence[str], latencies: Mapping[str, str]
+) -> Iterator[Point]:
+    """Every combination; then OURS with the first drafter, told wrong chances, lengths and
+    latencies.
     """
-    latencies = LATENCIES if latencies is None else latencies
-    asked = [spec for given in budgets for spec in expand(given)] or default_budgets()
-    asked = list(dict.fromkeys([NONE, *asked]))
-    drawn = list(dict.fromkeys(spec for given in drafters for spec in expand(given)))
-    if not drawn:
-        raise ComponentError("name a drafter that drafts something")
-    frames, misled = [], []
-    for load in loads:
-        judged = load.choose(rl_steps)
-        if rl_steps is None and len(judged) > 1:
-            judged = judged[1:]
-        for count, part in batches(load, judged, at_once):
-            say = _labelled(progress, f"{load.provenance['trace']}, {count} at once")
-            points = [
-                (latency, drafter, budget)
-                for latency in latencies.values()
-                for drafter in drawn
-                for budget in asked
-            ]
-            frames.append(_cells(part, points, judged, jobs, say).assign(at_once=count))
-            if OURS in asked:
-                found = _misled(part, drawn[0], latencies, judged, jobs, say)
-                misled.append(found.assign(at_once=count))
-    names = {spec: name for name, spec in latencies.items()}
-    tables = []
-    for parts in (frames, misled):
-        whole = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
-        if len(whole):
-            whole["latency"] = whole.latency.map(names)
-            whole["regret"] = whole.makespan_s / whole.clairvoyant_s - 1
-            whole["speed_up"] = whole.none_s / whole.makespan_s
-            whole["wasted"] = 1 - whole.accepted / whole.drafted.where(whole.drafted > 0)
-        tables.append(whole)
+    for name, latency in latencies.items():
+        for drafter in drafters:
+            for budget in budgets:
+                setup = Setup.of(latency=latency, drafter=drafter, budget=budget)
+                yield Point(name, drafter, budget, setup)
+    for name, latency in latencies.items() if OURS in budgets else ():
+        ways: list[tuple[str, str, dict[str, Any]]] = [
+            ("chances × 0.5", OURS, {"skew": 0.5}),
+            ("chances × 1.5", OURS, {"skew": 1.5}),
+            ("lengths: noise", f"{OURS}:lengths=noise", {}),
+        ]
+        for words, told in zip(("base + 30 %", "token + 30 %"), TOLD.get(name, ()), strict=False):
+            ways.append((f"latency: {words}", OURS, {"told": told}))
+        for about, budget, more in ways:
+            setup = Setup.of(latency=latency, drafter=drafters[0], budget=budget, **more)
+            yield Point(name, drafters[0], budget, setup, about)
+
+
+def study(
+    plan: Plan,
+    *,
+    jobs: int | None = None,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> Study:
+    """Simulate all cells. progress is told of each part anew. Raises TraceError."""
+    tables = [_cells(part, jobs, progress) for part in plan.parts]
+    cells = pd.concat(tables, ignore_index=True)
+    none = cells[cells.budget == NONE].set_index(PLACE).makespan_s
+    cells["none_s"] = none.reindex(pd.MultiIndex.from_frame(cells[PLACE])).to_numpy()
+    cells["regret"] = cells.makespan_s / cells.clairvoyant_s - 1
+    cells["speed_up"] = cells.none_s / cells.makespan_s
+    cells["wasted"] = 1 - cells.accepted / cells.drafted.where(cells.drafted > 0)
+    told = cells.about == ""
+    right = cells[told & (cells.budget == OURS) & (cells.drafter == plan.drafters[0])]
+    misled = pd.concat([right.assign(about="nothing"), cells[~told]], ignore_index=True)
     return Study(
-        tables[0], tables[1], tuple(drawn), tuple(asked), tuple(latencies),
-        tuple(dict.fromkeys(load.provenance["trace"] for load in loads)),
+        cells[told].drop(columns="about"), misled, tuple(plan.drafters),
+        tuple(plan.budgets), tuple(plan.latencies), tuple(plan.captions),
     )  # fmt: skip
 
 
@@ -159,75 +232,28 @@ def batches(
         before = most
 
 
-def _cells(
-    load: Workload,
-    points: Sequence[tuple[str, str, str]],
-    judged: Sequence[int],
-    jobs: int | None,
-    progress: Callable[[int, int], None],
-    **more: Any,
-) -> pd.DataFrame:
+def _cells(part: Part, jobs: int | None, progress: Callable[[int, int], None]) -> pd.DataFrame:
     """A row per point, summed over RL steps."""
-    rows = []
-    timed = [p for p in points if DRAFTERS.make(p[1]).timed]
-    known = [p for p in points if not DRAFTERS.make(p[1]).timed]
-    for some, steps in ((known, judged), (timed, judged[-1:])):
-        if not some:
-            continue
-        setups = [Setup.of(latency=at, drafter=d, budget=b, **more) for at, d, b in some]
-        table = sweep(load, setups, rl_steps=steps, jobs=jobs, progress=progress)
-        each = len(steps)
-        for i, (latency, drafter, budget) in enumerate(some):
-            mine = table.iloc[i * each : (i + 1) * each]
-            rows.append(
-                {
-                    **load.provenance,
-                    "latency": latency,
-                    "drafter": drafter,
-                    "budget": budget,
-                    "rl_steps": each,
-                    "makespan_s": mine.makespan_s.sum(),
-                    "clairvoyant_s": mine.clairvoyant_s.sum(),
-                    "drafted": int(mine.draft_tokens.sum()),
-                    "accepted": int(mine.accepted_tokens.sum()),
-                }
-            )
-    found = pd.DataFrame(rows)
-    none = found[found.budget == NONE].set_index(["latency", "drafter"]).makespan_s
-    if len(none):
-        keys = pd.MultiIndex.from_frame(found[["latency", "drafter"]])
-        found["none_s"] = none.reindex(keys).to_numpy()
-    return found
-
-
-def _misled(
-    load: Workload,
-    drafter: str,
-    latencies: dict[str, str],
-    judged: Sequence[int],
-    jobs: int | None,
-    progress: Callable[[int, int], None],
-) -> pd.DataFrame:
-    """OURS told wrong chances, lengths and latencies."""
-    frames = []
-    for name, latency in latencies.items():
-        ways: list[tuple[str, str, dict[str, Any]]] = [
-            ("nothing", OURS, {}),
-            ("chances × 0.5", OURS, {"skew": 0.5}),
-            ("chances × 1.5", OURS, {"skew": 1.5}),
-            ("lengths: noise", f"{OURS}:lengths=noise", {}),
-        ]
-        for words, told in zip(("base + 30 %", "token + 30 %"), TOLD.get(name, ()), strict=False):
-            ways.append((f"latency: {words}", OURS, {"told": told}))
-        for about, budget, more in ways:
-            points = [(latency, drafter, NONE), (latency, drafter, budget)]
-            found = _cells(load, points, judged, jobs, progress, **more)
-            frames.append(found[found.budget != NONE].assign(about=about))
-    return pd.concat(frames, ignore_index=True)
-
-
-def _labelled(progress: Callable[[str, int, int], None], label: str) -> Callable[[int, int], None]:
-    return lambda done, total: progress(label, done, total)
+    table = sweep(part.load, part.setups, rl_steps=part.rl_steps, jobs=jobs, progress=progress)
+    each, rows = len(part.rl_steps), []
+    for i, point in enumerate(part.points):
+        mine = table.iloc[i * each : (i + 1) * each]
+        rows.append(
+            {
+                **part.load.provenance,
+                "latency": point.latency,
+                "at_once": part.at_once,
+                "drafter": point.drafter,
+                "budget": point.budget,
+                "about": point.about,
+                "rl_steps": each,
+                "makespan_s": mine.makespan_s.sum(),
+                "clairvoyant_s": mine.clairvoyant_s.sum(),
+                "drafted": int(mine.draft_tokens.sum()),
+                "accepted": int(mine.accepted_tokens.sum()),
+            }
+        )
+    return pd.DataFrame(rows)
 
 
 def hindsight(cells: pd.DataFrame) -> pd.DataFrame:
@@ -235,6 +261,3 @@ def hindsight(cells: pd.DataFrame) -> pd.DataFrame:
     fixed = cells[cells.budget.isin([NONE, *FIXED])]
     best = fixed.loc[fixed.groupby(PLACE).makespan_s.idxmin()]
     return best.assign(length=best.budget.str.partition("=")[2].astype(int), budget=BEST)
-
-
-PLACE = ["trace", "latency", "at_once", "drafter"]

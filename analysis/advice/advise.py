@@ -22,8 +22,8 @@ from .intervals import Measured, Ratio, measure
 from .search import Found, drafters_for, finalists, search
 from .sensitivity import Sensitivity, sensitivity
 
-PART = 600_000  # output tokens of the prompts that the search simulates
-WHOLE = 12_000_000  # and of those that the rest does
+PART = 1_200_000  # output tokens of the prompts that the search simulates
+WHOLE = 6_000_000  # and of those that the rest does
 TOKENS, STEPS = 1_500_000, 3  # of the last RL steps, that the search and the variations simulate
 DRAWN = 15_000_000  # output tokens to simulate in prompts drawn again, for each choice
 
@@ -85,9 +85,7 @@ def advise(
         return lambda share: progress(first + (last - first) * share)
 
     setup = Setup.of(latency=latency, limits=limits)
-    judged = load.choose(rl_steps)
-    if rl_steps is None and len(judged) > 1:
-        judged = judged[1:]
+    judged = load.judged(rl_steps)
     plain = (*PLAIN, "schedule")
     if engine == VLLM and budgets and any(b.name not in plain for b in budgets_of(budgets)):
         raise ComponentError(
@@ -95,6 +93,7 @@ def advise(
             f"{', '.join(plain)}, or let the plug-in do it (--engine longtail)"
         )
     allowed, left_out = drafters_for(load, engine, drafters)
+    # Read now, so that parts of the workload have them.
     if load.tokens is None and load.trace is not None and load.trace.has_tokens:
         load.tokens = load.trace.tokens(load.rl_steps)
     part = Bench.of(load, judged, setup, most_tokens=PART, requests=requests)

@@ -32,7 +32,7 @@ class Bench:
     count: Mapping[int, int]
     setup: Setup  # latency and limits
     _profiles: dict[tuple[str, bool, float], Profile] = field(default_factory=dict, repr=False)
-    _parts: dict[tuple[int, int], Profile] = field(default_factory=dict, repr=False)
+    _parts: dict[tuple[Profile, int], Profile] = field(default_factory=dict, repr=False)
     _groups: dict[int, list[np.ndarray]] = field(default_factory=dict, repr=False)
 
     @classmethod
@@ -94,9 +94,14 @@ class Bench:
         return np.sort(np.tile(once, -(-count // len(once)))[:count])
 
     def prepare(self, choices: Iterable[Choice]) -> None:
-        """Compute the drafters' profiles now. Raises TraceError where tokens are missing."""
-        for choice in sorted(choices, key=lambda choice: not sees_drafts(choice.budget)):
-            self.profile(choice)
+        """Compute the drafters' profiles now, side by side: one of a single corpus takes one core.
+
+        Raises TraceError where tokens are missing.
+        """
+        seeing = sorted(choices, key=lambda choice: sees_drafts(choice.budget))
+        each = {spec_of(choice.drafter): choice for choice in seeing}  # the last of a drafter
+        with ThreadPoolExecutor(cores()) as pool:
+            list(pool.map(self.profile, each.values()))
 
     def profile(self, choice: Choice, accept: float = 1.0) -> Profile:
         """The drafter's, of all rollouts, once; with labels if a budget so far wanted them."""
@@ -172,7 +177,7 @@ class Bench:
 
     def _part(self, profile: Profile, step: int) -> Profile:
         """An RL step of a profile of this bench, once."""
-        key = (id(profile), step)
+        key = (profile, step)
         if key not in self._parts:
             at = self.load.rows(step)
             self._parts[key] = profile.part(at.start, at.stop)
@@ -228,7 +233,7 @@ def take_rollouts(load: Workload, kept: np.ndarray) -> Workload:
 
 def _prompts(load: Workload, steps: Sequence[int], most_tokens: int) -> np.ndarray:
     """bool[prompts]: drawn at random until they have so many output tokens, and one of each RL
-    step.
+    step. Fewer tokens take some of the same prompts.
     """
     prompt, lengths = load.lengths.prompt, load.lengths.output_len
     sizes = np.bincount(prompt, lengths)

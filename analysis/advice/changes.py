@@ -82,10 +82,9 @@ def thin(profile: Profile, accept: float) -> Profile:
     """The profile with every token that matches accepted with this chance only, independently; a
     draft ends with its first that is not. Of chains.
     """
-    rng = np.random.default_rng(0)
-    most = np.full(len(profile.matched), 255, np.int64)
-    if accept < 1:
-        most = rng.geometric(1 - accept, len(profile.matched)) - 1
+    if accept == 1 or not profile.matched.any():
+        return profile
+    most = np.random.default_rng(0).geometric(1 - accept, len(profile.matched)) - 1
     return replace(profile, matched=np.minimum(profile.matched, most).astype(np.uint8))
 
 

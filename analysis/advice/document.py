@@ -10,12 +10,12 @@ from ...policies.latency.presets import name_latency
 from ...policies.registry import spec_of
 from .advise import Advice
 from .choices import Choice
+from .grounds import rests_on
 from .intervals import LEVEL, Ratio
 from .words import (
     conditions,
     headline,
     holds_when,
-    rests_on,
     runner_up,
     turning_on,
     without_plugin,
@@ -56,7 +56,7 @@ def document(advice: Advice) -> dict[str, Any]:
             **_ratio(speed_up),
             "level": LEVEL,
         },
-        "rests_on": rests_on(advice),
+        "rests_on": list(rests_on(advice)),
         "wrong_when": wrong_when(advice),
         "holds_when": holds_when(advice),
         "left_out": list(advice.found.left_out),

@@ -85,17 +85,15 @@ def drafters_for(
         if problem:
             left_out.append(f"{brief(drafter)}: {problem}")
             continue
-        own = speculative_config(drafter, BUDGETS.make("unlimited")) is not None
-        found.setdefault(spec_of(drafter), (drafter, VLLM if own else LONGTAIL))
+        found.setdefault(spec_of(drafter), (drafter, VLLM if _stock(drafter) else LONGTAIL))
     return list(found.values()), left_out
 
 
 def _problem(drafter: Any, engine: str, tokens: int, asked: bool) -> str:
     """Why it cannot be turned on, or is too dear to simulate unasked."""
-    own = speculative_config(drafter, BUDGETS.make("unlimited")) is not None
     if getattr(drafter, "trees", False):
         return "drafts trees, and vLLM verifies chains"
-    if own:
+    if _stock(drafter):
         return ""
     if not drafter.in_engine:
         return "no engine runs it"
@@ -104,6 +102,11 @@ def _problem(drafter: Any, engine: str, tokens: int, asked: bool) -> str:
     if drafter.timed and not asked and tokens > TIMED_TOKENS:
         return "its drafts depend on timing, which takes long to simulate (ask for it: --drafter)"
     return ""
+
+
+def _stock(drafter: Any) -> bool:
+    """Whether vLLM drafts like this by itself."""
+    return speculative_config(drafter, BUDGETS.make("unlimited")) is not None
 
 
 def search(

@@ -98,6 +98,7 @@ class Sensitivity:
     choices: tuple[Choice, ...]
     steps: tuple[int, ...]
     prompts: int
+    history_prompts: int  # on which history was varied
     seconds: np.ndarray  # float64[C] as recorded
     recommended: int
     cases: tuple[Case, ...]
@@ -152,7 +153,7 @@ def sensitivity(
         progress((done + 1) / len(DIALS))
     cases.sort(key=lambda case: (DIALS.index(case.dial), case.dial.values.index(case.value)))
     return Sensitivity(
-        tuple(choices), bench.steps, bench.prompts, usual, at, tuple(cases),
+        tuple(choices), bench.steps, bench.prompts, part.prompts, usual, at, tuple(cases),
         tuple(untried),
     )  # fmt: skip
 

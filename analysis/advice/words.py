@@ -1,21 +1,17 @@
-"""An advice in plain words: what to do, what it rests on, when it would be wrong, why not else."""
+"""An advice in plain words: what to do, when that would be wrong, why not else."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 
 from ...engine.versions import TRIED
-from ...policies.latency.presets import PRESETS, make_latency, name_latency
+from ...policies.latency.presets import name_latency
 from ...sim.limits import Limits
-from ..show import caption
 from .advise import Advice
-from .choices import ANY_BUDGET, CACHED, LONGTAIL, MODEL, VLLM, Choice
+from .choices import ANY_BUDGET, LONGTAIL, MODEL, VLLM, Choice
 from .decide import clearly
 from .intervals import LEVEL, Ratio
 from .sensitivity import Case
-
-HOST_DRAFTS = ("ngram", "suffix")
 
 
 def times(ratio: Ratio, than: str = "") -> str:
@@ -34,13 +30,14 @@ def headline(advice: Advice) -> str:
         took = "by itself" if choice.engine == VLLM else "with longtail's plug-in"
         return (
             f"Turn on {choice.name} (vLLM {took}): {seconds:.1f} s instead of {none_s:.1f} s for "
-            f"{_steps(advice)}, {times(advice.speed_up(best))}."
+            f"{steps_judged(advice)} (simulated), {times(advice.speed_up(best))}."
         )
     words = "Leave speculation off:"
     if choice.changed:
         words = (
             f"Leave speculation off, and set max_num_seqs={choice.max_num_seqs} ({seconds:.1f} s "
-            f"instead of {none_s:.1f} s for {_steps(advice)}, {times(advice.speed_up(best))}):"
+            f"instead of {none_s:.1f} s for {steps_judged(advice)}, simulated, "
+            f"{times(advice.speed_up(best))}):"
         )
     drafting = [i for i, c in enumerate(found.choices) if c.speculates]
     if not drafting:
@@ -104,101 +101,27 @@ def without_plugin(advice: Advice) -> str:
     return f"Without the plug-in: {found.choices[best].name}, {times(advice.speed_up(best))}."
 
 
-def _steps(advice: Advice) -> str:
+def steps_judged(advice: Advice) -> str:
+    """How many RL steps, or which."""
     steps = advice.bench.steps
     return f"RL step {steps[0]}" if len(steps) == 1 else f"{len(steps)} RL steps"
 
 
 def conditions(advice: Advice) -> str:
     """RL steps, latency and limits, in one line."""
-    steps, limits = advice.bench.steps, advice.bench.setup.limits
-    told = _steps(advice) if len(steps) == 1 else f"{_steps(advice)}, {steps[0]}–{steps[-1]}"
-    return f"{told}; latency {name_latency(advice.bench.setup.latency)}; {_limits(limits)}"
+    steps, setup = advice.bench.steps, advice.bench.setup
+    told = steps_judged(advice) + (f", {steps[0]}–{steps[-1]}" if len(steps) > 1 else "")
+    return f"{told}; latency {name_latency(setup.latency)}; {limits_kept(setup.limits)}"
 
 
-def _limits(limits: Limits) -> str:
+def limits_kept(limits: Limits) -> str:
+    """The engine's, in words."""
     names = {"max_num_seqs": "max_num_seqs", "max_num_batched_tokens": "max_num_batched_tokens",
              "kv_tokens": "KV tokens"}  # fmt: skip
     told = [f"{words} {getattr(limits, name)}" for name, words in names.items()
             if getattr(limits, name) is not None]  # fmt: skip
     told += [f"{limits.replicas} replicas"] if limits.replicas > 1 else []
     return ", ".join(told) or "no engine limits: all requests of an RL step at once"
-
-
-def rests_on(advice: Advice) -> list[str]:
-    """What the recommendation stands on, the weightiest first."""
-    return list(_rests_on(advice))
-
-
-def _rests_on(advice: Advice) -> Iterator[str]:
-    choice, bench = advice.recommended, advice.bench
-    drafting = [c for c in advice.measured.choices if c.speculates]
-    yield f"The trace: {caption(advice.load)}."
-    if advice.load.provenance["origin"] == "synthetic":
-        yield "These rollouts were made up: no model wrote them, and nothing here is a finding."
-    history = advice.load.rl_steps[0] < bench.steps[0]
-    told = "with all earlier RL steps as history" if history else "the first without any history"
-    yield f"Judged: {_steps(advice)}, {told}; {_limits(bench.setup.limits)}."
-    present = len(set(advice.load.lengths.prompt.tolist()))
-    if bench.prompts < present:
-        yield f"Of {present:,} prompts {bench.prompts:,}, drawn at random, stand for all."
-    yield from _clock(advice, drafting)
-    named = choice if choice.speculates else (drafting[0] if drafting else None)
-    if named is not None:
-        yield (
-            f"Acceptance: {named.drafter.acceptance}. It is the trace's: it holds for the policy "
-            "that wrote it."
-        )
-    if any(c.engine == VLLM and c.drafter.name == "suffix" for c in drafting):
-        yield (
-            "vLLM's suffix method also drafts from what runs beside, and drops responses beyond "
-            f"the last {CACHED:,}: here it knows all earlier RL steps and no more."
-        )
-    if any(c.drafter.timed for c in drafting):
-        yield (
-            "Drafts that depend on timing are as if an RL step's rollouts began together and grew "
-            "alike."
-        )
-    yield (
-        f"The interval ({LEVEL:.0%}) is over prompts and RL steps like these; how far off the "
-        "latency or the acceptance may be is not in it."
-    )
-    if len(bench.steps) == 1:
-        yield "One RL step: how much RL steps differ is not in the interval."
-    notes = choice.setup(bench.setup).notes
-    yield from (f"Note: {note}." for note in dict.fromkeys(notes))
-
-
-def _clock(advice: Advice, drafting: list[Choice]) -> Iterator[str]:
-    """What the seconds rest on."""
-    latency = advice.bench.setup.latency
-    looked_up = any(c.drafter.needs_tokens for c in drafting)
-    if latency.name != "calibrated":
-        sources = [source for name, (_, source) in PRESETS.items()
-                   if make_latency(name) == latency] or [latency.source]  # fmt: skip
-        words = f"Seconds: {name_latency(latency)}: {sources[0]}."
-        yield f"{words} It is a prior: nothing of your engine was measured (longtail calibrate)."
-        if looked_up:
-            yield "What looking drafts up takes on the host is taken to be nothing."
-        if any(c.engine == LONGTAIL or c.drafter.name in HOST_DRAFTS for c in drafting):
-            yield (
-                "vLLM schedules synchronously, with its first model runner, where drafts come from "
-                "the host (ngram, suffix, the plug-in); what that costs against an engine without "
-                "speculation no prior knows."
-            )
-        return
-    content = latency.content
-    error = content.get("choice", {}).get(content["forward"]["name"], {}).get("error")
-    words = f"Seconds: {name_latency(latency)}"
-    engine = content["engine"]
-    names = [str(engine[key]) for key in ("engine", "model", "hardware") if engine.get(key)]
-    words += f" ({', '.join(names)})" if names else ""
-    words += f"; forwards that it had not seen were off by {error:.1%}" if error else ""
-    yield f"{words}."
-    results = advice.measured.results[advice.verdict.recommended]
-    outside = sum(r.outside for r in results) / max(sum(r.forwards for r in results), 1)
-    if outside:
-        yield f"{outside:.1%} of the forwards are outside what was calibrated."
 
 
 def wrong_when(advice: Advice) -> list[str]:
@@ -226,6 +149,8 @@ def _changes(advice: Advice, case: Case) -> str:
     told = f"{speeds[usual]:.2f}x"
     if best.speculates or best.changed:
         told = f"{speeds[case.best]:.2f}x, against {told}"
+        if speeds[case.best] < speeds[usual]:
+            told += ", no clear gain over what is simpler"
     return f"{_sentence(case.words)}: {best.name} ({told})."
 
 
@@ -255,9 +180,15 @@ def holds_when(advice: Advice) -> list[str]:
 def turning_on(advice: Advice) -> list[str]:
     """What to know when turning it on."""
     choice = advice.recommended
-    if not choice.speculates:
-        return ["Give vLLM no --speculative-config, and no policy."]
+    at_once = -(-max(advice.bench.count.values()) // advice.bench.setup.limits.replicas)
     told = []
+    if choice.max_num_seqs is None:
+        told.append(
+            f"As many as {at_once:,} requests ran at once: vLLM's own default of max_num_seqs may "
+            "be lower. Set it that high, or ask again with --max-num-seqs."
+        )
+    if not choice.speculates:
+        return ["Give vLLM no --speculative-config, and no policy.", *told]
     if choice.engine == LONGTAIL:
         told.append(
             f"Install longtail beside vLLM ({' or '.join(TRIED)}); LONGTAIL_POLICY before any "
@@ -275,6 +206,11 @@ def turning_on(advice: Advice) -> list[str]:
             told.append(f"Budgets that ask for seconds are told the policy's `latency`: {words}.")
     elif choice.drafter.name == "suffix":
         told.append("vLLM's suffix method needs: pip install arctic-inference")
-    elif choice.drafter.name == "learned":
+    elif choice.budget.name == "schedule":
+        told.append(
+            "A draft length by batch size: vLLM ignores it with data parallelism, and its first "
+            "model runner then captures CUDA graphs piecewise, which no prior knows."
+        )
+    if choice.engine == VLLM and choice.drafter.name == "learned":
         told.append(f"Put your draft model's path in place of {MODEL}.")
     return told

@@ -8,11 +8,13 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
 from longtail.analysis.advice.advise import Advice, advise
 from longtail.analysis.advice.document import document
+from longtail.analysis.advice.words import wrong_when
 from longtail.analysis.advice.write import write_advice
 from longtail.engine.settings import LiveSettings
 from longtail.policies.registry import ComponentError
@@ -76,6 +78,13 @@ def test_the_document(history: Advice) -> None:
     words = " ".join(told["rests_on"])
     for part in ("were made up", "It is a prior", "token-exact replay", "over prompts and RL"):
         assert part in words, part
+    tested = history.sensitivity
+    usual = tested.seconds[0] / tested.seconds[tested.recommended]  # what variations stand beside
+    assert f"the last 2 RL steps, where as recorded and told the speed-up is {usual:.2f}x" in words
+    assert f"less history on {history.searched.prompts} prompts" in words
+    assert f"best of {len(history.found.seconds)} choices" in words
+    assert "(simulated)" in told["recommendation"]["words"]
+    assert "As many as 64 requests ran at once" in " ".join(told["turn_on"]["words"])
     assert told["wrong_when"][-1].startswith("With another policy")
     cases = pd.DataFrame(told["sensitivity"])
     assert {"token", "forward", "host", "acceptance", "history", "requests"} <= set(cases.about)
@@ -175,6 +184,7 @@ def test_engine_limits_are_kept_and_said() -> None:
     assert told["limits"]["max_num_seqs"] == 6 and "max_num_seqs 6" in told["conditions"]
     assert all((choice.max_num_seqs or 7) <= 6 for choice in made.found.seconds)
     assert told["turn_on"]["vllm_args"]["max_num_seqs"] <= 6
+    assert "ran at once" not in " ".join(told["turn_on"]["words"])
     with pytest.raises(ComponentError, match="--kv-tokens"):
         advise(rollouts("own"), limits=Limits(kv_tokens=16))
 
@@ -215,6 +225,17 @@ def test_the_same_question_has_the_same_answer() -> None:
     shares: list[float] = []
     advise(rollouts("own", steps=1), drafters=["ngram"], progress=shares.append)
     assert shares == sorted(shares) and shares[-1] == 1.0
+
+
+@pytest.mark.parametrize(("simpler", "words"), [(9.0, "2.00x)."), (11.0, "no clear gain")])
+def test_a_change_to_what_is_simpler_says_why(history: Advice, simpler: float, words: str) -> None:
+    tested = history.sensitivity
+    at = next(i for i in range(1, len(tested.choices)) if i != tested.recommended)
+    seconds = np.full(len(tested.choices), 20.0)
+    seconds[[tested.recommended, at]] = 10.0, simpler
+    case = replace(tested.cases[0], seconds=seconds, best=at)
+    made = replace(history, sensitivity=replace(tested, cases=(case,)))
+    assert words in wrong_when(made)[0] and tested.choices[at].name in wrong_when(made)[0]
 
 
 def test_one_prompt_tells_no_interval() -> None:

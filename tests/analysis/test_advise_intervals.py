@@ -75,7 +75,7 @@ def test_the_truth_lies_within(steps: int, prompts: int, recur: bool, drift: flo
     found = []
     for seed in range(30):
         bench = bench_of(drawn(seed, steps, prompts, 2, recur, drift))
-        found.append(measure(bench, [NONE, DRAFTS], 20 * bench.tokens).ratio(0, 1))
+        found.append(measure(bench, [NONE, DRAFTS], 8 * bench.tokens).ratio(0, 1))
     covered = np.mean([r.low <= truth <= r.high for r in found])
     half = np.mean([np.log(r.high / r.low) / 2 for r in found])
     spread = 1.96 * np.std([np.log(r.value) for r in found])

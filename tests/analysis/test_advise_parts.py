@@ -214,6 +214,17 @@ def test_a_part_of_the_prompts_keeps_their_history() -> None:
     assert bare.load.rl_steps == [2] and bare.steps == (2,)
 
 
+@given(seed=st.integers(0, 20), tokens=st.tuples(st.integers(1, 9_000), st.integers(1, 9_000)))
+@settings(max_examples=20, deadline=None)
+def test_what_is_searched_is_some_of_what_is_measured(seed: int, tokens: tuple[int, int]) -> None:
+    load = rollouts("fresh", seed=seed, steps=1, prompts=40, samples=2)
+    few, more = (
+        set(Bench.of(load, (0,), Setup.of(), most_tokens=most).load.lengths.prompt.tolist())
+        for most in sorted(tokens)
+    )
+    assert few and few <= more
+
+
 def test_prompts_that_do_not_come_again_are_found_in_every_step() -> None:
     load = rollouts("own", recur=False, prompts=6)
     part = Bench.of(load, (1, 2), Setup.of(), most_tokens=1)

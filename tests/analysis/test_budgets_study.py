@@ -8,14 +8,28 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from click.testing import CliRunner
 
-from longtail.analysis.budgets import BEST, FIXED, NONE, OURS, PLACE, Study, hindsight, study
+from longtail.analysis.budgets import (
+    BEST,
+    FIXED,
+    NONE,
+    OURS,
+    PLACE,
+    Plan,
+    Study,
+    hindsight,
+    study,
+)
 from longtail.analysis.budgets_page import against_published, budgets_page, ranked
 from longtail.analysis.claim import Verdict
+from longtail.analysis.study_time import study_time
 from longtail.analysis.write_page import write_page
+from longtail.cli import cli
 from longtail.policies.registry import ComponentError
 from longtail.sim.simulate import Setup, simulate
 from longtail.sim.workload import Workload
+from longtail.traces import TraceError
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "conformance"))
 from small_workloads import random_rollouts, workload_of
@@ -30,10 +44,34 @@ def load() -> Workload:
 
 @pytest.fixture(scope="module")
 def found(load: Workload) -> Study:
-    return study(
+    return study(plan_of(load), jobs=1)
+
+
+def plan_of(load: Workload) -> Plan:
+    return Plan.of(
         [load], drafters=[DRAFTER, "grouped"], budgets=["fixed:k=2+8", "das", "unlimited", OURS],
-        latencies={"mine": LATENCY}, at_once=[8, 10, 40], jobs=1,
+        latencies={"mine": LATENCY}, at_once=[8, 10, 40],
     )  # fmt: skip
+
+
+def test_a_dry_run_counts_what_the_study_simulates(load: Workload, found: Study) -> None:
+    told = study_time(plan_of(load), jobs=2)
+    drafters = [time.drafters for _, time in told.parts]
+    assert drafters == [1, 1, 1, 1]  # those of the profile, and those in the loop, by batch
+    assert [time.rl_steps for _, time in told.parts] == [2, 1, 2, 1]
+    assert "arrays, 8 at once, drafting in the loop: 6 points" in str(told)
+    misled = (found.misled.about != "nothing").sum()
+    assert sum(time.points for _, time in told.parts) == len(found.cells) + misled
+    assert told.seconds > 0 and f"{len(found.cells) + misled} points in about" in str(told)
+
+
+def test_a_dry_run_writes_nothing(tmp_path: Path) -> None:
+    words = "budgets sample --rl-steps 3 --at-once 4 --latency h100-7b --drafter ngram --dry-run"
+    more = ["--budget", "fixed:k=1..3", "-o", str(tmp_path / "new")]
+    done = CliRunner().invoke(cli, [*words.split(), *more])
+    assert done.exit_code == 0, done.output
+    assert "4 at once: 4 points (1 drafters), RL steps: 1, bounds: 1" in done.output
+    assert not (tmp_path / "new").exists()
 
 
 def test_at_most_takes_whole_groups_and_leaves_history(load: Workload) -> None:
@@ -138,4 +176,9 @@ def test_the_page_is_written_with_its_files(found: Study, tmp_path: Path) -> Non
 
 def test_nothing_to_compare_is_an_error(load: Workload) -> None:
     with pytest.raises(ComponentError, match="name a drafter"):
-        study([load], drafters=[])
+        Plan.of([load], drafters=[])
+
+
+def test_traces_of_one_name_are_refused(load: Workload) -> None:
+    with pytest.raises(TraceError, match="two traces of this name"):
+        Plan.of([load, load], drafters=[DRAFTER])

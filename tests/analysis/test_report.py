@@ -210,9 +210,9 @@ def test_the_same_folder_the_same_bytes(folder: Path, report: Report) -> None:
 
 def test_large_tables_are_cut_and_say_so(folder: Path, tmp_path: Path) -> None:
     table = read_table(folder / "sweep.parquet")
-    many = pd.concat([table.assign(max_num_seqs=i + 1) for i in range(10_000 // len(table) + 1)])
-    write_table(many.head(10_000), tmp_path / "sweep.parquet")
-    wide = pd.DataFrame({f"c{j}": [f"{k} {'x' * 40}" for k in range(2_000)] for j in range(8)})
+    many = pd.concat([table.assign(max_num_seqs=i + 1) for i in range(2_000 // len(table) + 1)])
+    write_table(many.head(2_000), tmp_path / "sweep.parquet")
+    wide = pd.DataFrame({f"c{j}": [f"{k} {'x' * 40}" for k in range(1_500)] for j in range(8)})
     write_table(wide, tmp_path / "wide.csv")
     report = read_report(tmp_path)
     assert len(render(report)) < LARGEST == 5_000_000
@@ -221,8 +221,8 @@ def test_large_tables_are_cut_and_say_so(folder: Path, tmp_path: Path) -> None:
     assert len(page) < 600_000
     longest = max(len(rows) - 1 for rows in made.tables)
     assert longest in ROWS[1:]  # the first choice was too much
-    assert f"The first {longest} of 2,000 rows; all of them are in wide.csv." in made.text
-    assert f"The first {longest} of 10,000 rows; all of them are in sweep.parquet." in made.text
+    assert f"The first {longest} of 1,500 rows; all of them are in wide.csv." in made.text
+    assert f"The first {longest} of 2,000 rows; all of them are in sweep.parquet." in made.text
 
 
 def test_pictures_go_before_the_report_does(tmp_path: Path) -> None:
@@ -242,11 +242,13 @@ def test_pages_have_their_pictures_and_whole_tables(tmp_path: Path) -> None:
         "# DAS beside our simulation\n\nMade by `longtail reproduce das`.\n\n"
         "T.parquet (SYNTHETIC): 24 rollouts\n\n## Claims\n\n| claim | ours |\n|---|---:|\n"
         "| one | 2 |\n\n[CSV](das-claims.csv). Of 3 claims, 2 hold in our simulation, 1 do not.\n\n"
-        "## Curves\n\nWords.\n\n![Curves](das-curves.png)\n\nCurves ([CSV](das-curves.csv)):\n"
+        "## Curves\n\nWords.\n\n![Curves](das-curves.png)\n\nEnds ([CSV](das-ends.csv)):\n\n"
+        "Curves ([CSV](das-curves.csv)):\n"
     )
     svg = '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 9 9"><path d="M0 0"/></svg>'
     (tmp_path / "das-curves.svg").write_text(svg)
     (tmp_path / "das-claims.csv").write_text("claim,ours\none,2.5\n")
+    (tmp_path / "das-ends.csv").write_text("end\n7\n")
     (tmp_path / "das-curves.csv").write_text("x,y\n1,0.123456789\n2,0.5\n")
     report = read_report(tmp_path)
     assert [file.name for file in report.files if file.skipped] == []
@@ -254,16 +256,44 @@ def test_pages_have_their_pictures_and_whole_tables(tmp_path: Path) -> None:
     expected = "DAS beside our simulation. Of 3 claims, 2 hold in our simulation, 1 do not."
     assert part.headlines == [expected]
     (figure,) = [block for block in part.blocks if block.kind == "figure"]
-    assert figure.numbers[0].frame.y.tolist() == [0.123456789, 0.5]
+    (numbers,) = figure.numbers
+    assert numbers.frame.y.tolist() == [0.123456789, 0.5]
+    rest = [block.title for block in part.blocks if block.kind == "table"]
+    assert rest == ["das-claims.csv", "das-ends.csv"]
     assert report.synthetic and "prior" in " ".join(report.limitations)
     assert Page(render(report)).with_columns("x", "y")[0].y.tolist() == ["0.123456789", "0.5"]
 
 
-@pytest.mark.parametrize("content", [None, b"", b"\x00", b"{}", b"[1]", b"\xff\xfe", b"no, table"])
+TOKENIZER = b'{"model": {}, "added_tokens": []}'
+
+
+@pytest.mark.parametrize(
+    "content",
+    [None, b"", b"\x00", b"{}", b"[1]", b"\xff\xfe", b"no, table", b"a,b,c\n", TOKENIZER],
+)
 def test_nothing_found_is_one_clear_error(tmp_path: Path, content: bytes | None) -> None:
     if content is not None:
         (tmp_path / "file").write_bytes(content)
-    with pytest.raises(TraceError, match="nothing here that longtail writes"):
+        (tmp_path / "dump.jsonl").write_text('{"a": 1}\n{"a": 2}\n')
+    count = 0 if content is None else 2
+    with pytest.raises(TraceError, match=f"nothing here that longtail writes, in {count} files"):
+        read_report(tmp_path)
+
+
+def test_nothing_but_broken_files_is_an_error_that_says_why(folder: Path, tmp_path: Path) -> None:
+    for name in ("advice.json", "sweep.parquet", "T.parquet"):
+        raw = (folder / name).read_bytes()
+        (tmp_path / name).write_bytes(raw[: len(raw) // 2])
+    (tmp_path / "notes.bin").write_bytes(b"\x00")
+    with pytest.raises(TraceError) as told:
+        read_report(tmp_path)
+    problem = str(told.value)
+    assert re.search(
+        r"nothing here can be read: T.parquet \(.*[Pp]arquet.*\), and 2 more; ", problem
+    )
+    (tmp_path / "T.parquet").unlink()
+    (tmp_path / "sweep.parquet").unlink()
+    with pytest.raises(TraceError, match=r"read: advice.json \(not JSON: .*\); make these files"):
         read_report(tmp_path)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -108,13 +109,16 @@ TABLE = Table("weights", "Weights", pd.DataFrame({"pig": ["a"], "kg": [120.5]}))
 
 
 def test_everything_a_page_names_lies_beside_it(tmp_path: Path) -> None:
-    page = page_of(2.0, tables=[TABLE], pictures=[Picture("pig", "A pig", draw)])
+    pig = Picture("pig", "A pig", draw, pd.DataFrame({"x": [0, 1], "y": [1, 0]}))
+    page = page_of(2.0, tables=[TABLE], pictures=[pig])
     folder = tmp_path / "new" / "pages"
     paths = write_page(page, folder)
     assert paths[0] == folder / "pigs.md"
     assert {p.name for p in folder.iterdir()} == {p.name for p in paths}
     for name in re.findall(r"\]\(([^)]+)\)", paths[0].read_text()):
         assert (folder / name).is_file(), name
+    assert "[Its numbers](pigs-pig-drawn.csv)" in paths[0].read_text()
+    assert pd.read_csv(folder / "pigs-pig-drawn.csv").y.tolist() == [1, 0]
     claims = pd.read_csv(folder / "pigs-claims.csv")
     assert claims.ours.tolist() == [2.0] and claims.ours_verdict.tolist() == ["holds"]
 
@@ -138,7 +142,10 @@ def test_a_folder_that_cannot_be(tmp_path: Path) -> None:
 # -- the papers' numbers ---------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", data.names())
+FILES = (files(data.__package__) / "data").iterdir()
+
+
+@pytest.mark.parametrize("name", sorted(file.name.removesuffix(".csv") for file in FILES))
 def test_published_numbers_say_what_they_are(name: str) -> None:
     found = data.published(name)
     assert "arXiv" in found.paper and found.what

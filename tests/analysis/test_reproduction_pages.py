@@ -87,10 +87,10 @@ def test_das_claims_flip(savings: das_savings.Savings, das_saves: float, wanted:
 
 def test_curves() -> None:
     curve = pd.DataFrame(
-        {"seconds": [0, 10, 20, 30], "baseline": [4, 4, 2, 0], "das": [4, 0, 0, 0]}
+        {"seconds": [0, 10, 20, 30], "baseline": [4, 4, 2, 1], "das": [4, 1, 0, 0]}
     )
-    assert das.area_under(*das.reach(curve, "baseline")) == pytest.approx(80)
-    assert das.reach(curve, "das")[0].tolist() == [0, 10]
+    assert das.area_under(*das.reach(curve, "baseline")) == pytest.approx(85)
+    assert das.reach(curve, "das")[0].tolist() == [0, 10]  # both end with the last that runs
     lab = trained(True)
     (step,) = lab.run(lab.load, [2], latency="linear:base=0.01,token=0")
     area = das.area_under(*das.steps_of(step))
@@ -101,6 +101,21 @@ def test_curves() -> None:
     assert same.theirs == pytest.approx(1 / 3) and same.ours == 1
     assert same.theirs_verdict is Verdict.HOLDS and same.verdict is Verdict.FAILS
     assert das.curve_claims(curve, steps, 5)[0].verdict is Verdict.UNKNOWN
+
+
+def test_a_figures_numbers_are_those_drawn() -> None:
+    curve = published("das_fig1").frame
+    lab = trained(True)
+    (step,) = lab.run(lab.load, [2], latency="linear:base=0.01,token=0")
+    table = das.curves_drawn(curve, {"no speculation": step, "DAS": step})
+    ends = table.groupby(["whose", "policy"]).seconds.max()
+    assert ends["theirs", "no speculation"] == 220 and ends["theirs", "DAS"] == 110
+    assert ends["ours", "DAS"] == step.makespan_s
+    figure = das.draw_curves(table, "c")
+    lines = [line.get_xydata() for axes in figure.axes[:2] for line in axes.lines]
+    kept = table[["seconds", "requests"]].to_numpy()
+    assert sum(map(len, lines)) == len(kept)
+    assert np.concatenate(lines).sum(axis=0) == pytest.approx(kept.sum(axis=0))
 
 
 def test_the_erratum_and_eq_1() -> None:

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 import longtail
-from longtail.analysis.budgets import study
+from longtail.analysis.budgets import Plan, study
 from longtail.analysis.show import caption
 from longtail.analysis.show_budgets import show_budgets
 from longtail.policies.batch import DECODING, empty_batch
@@ -44,7 +44,7 @@ def main(traces: list[str]) -> None:
         for each in PREDICTORS.classes:
             show(each, [loss / max(left, 1e-9) for loss, left in losses(load, each)])
         budgets = [f"tail:lengths={each}" for each in PREDICTORS.classes]
-        found = study([load], drafters=[DRAFTER], budgets=[*budgets, *OTHERS])
+        found = study(Plan.of([load], drafters=[DRAFTER], budgets=[*budgets, *OTHERS]))
         show_budgets(found, [caption(load)])
 
 
