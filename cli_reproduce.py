@@ -6,21 +6,16 @@ from pathlib import Path
 
 import click
 
-from .options import say_if_compiling
+from . import read_workload
+from .options import folder_option, say_if_compiling
 
 NAMES = ("das", "tlt", "respec", "nemo-rl", "seer")
 
 
 @click.command()
 @click.argument("paper", type=click.Choice(NAMES))
-@click.option(
-    "-o",
-    "--output",
-    type=click.Path(file_okay=False),
-    default="longtail-reproduce",
-    show_default=True,
-    metavar="DIR",
-    help="Folder for the page (.md), its tables (.csv) and pictures (.png, .svg).",
+@folder_option(
+    "Folder for the page (.md), its tables (.csv) and pictures (.png, .svg).", "longtail-reproduce"
 )
 @click.option("--trace", default="sample", show_default=True, help="Rollouts to replay.")
 def reproduce(paper: str, output: str, trace: str) -> None:
@@ -39,14 +34,12 @@ def reproduce(paper: str, output: str, trace: str) -> None:
     from .analysis.reproduction.papers import reproduce as run
     from .analysis.reproduction.show import show_claims
     from .analysis.write_page import check_folder, write_page
-    from .sim.workload import Workload
-    from .traces import find_trace, open_trace
 
     check_folder(Path(output))
     words = f"longtail reproduce {paper}"
     if trace != "sample":
         words += f" --trace {Path(trace).name}"
-    load = Workload.from_trace(open_trace(find_trace(trace)))
+    load = read_workload(trace)
     with bar(f"reproducing {paper}", None) as advance:
         page = run(paper, load, words, advance)
     show_claims(page)

@@ -74,9 +74,10 @@ def run_demo(folder: Path) -> dict[str, Result]:
     show_comparison(results, caption(workload))
     paths = draw_all(results, workload.lengths, caption(workload), folder)
     paths += draw_sweep(sweep(workload, BUDGETS_SWEPT.setups()), caption(workload), folder)
-    print(f"\n{len(paths)} pictures in {folder}/ ({time.perf_counter() - began:.1f} s):")
-    for path in paths:
-        if path.suffix == ".png":
-            print(f"  {path}")
+    pictures = [path for path in paths if path.suffix == ".png"]
+    took_s = time.perf_counter() - began
+    print(f"\n{len(pictures)} pictures in {folder}/, with their numbers as CSV ({took_s:.1f} s):")
+    for path in pictures:
+        print(f"  {path}")
     sys.stdout.flush()
     return results

@@ -29,6 +29,7 @@ class Picture:
     name: str
     title: str
     draw: Callable[[], Figure]
+    numbers: pd.DataFrame | None = None  # what is drawn, where no table of the section has it
 
 
 @dataclass(frozen=True)
@@ -64,9 +65,15 @@ class Page:
 
     @property
     def tables(self) -> list[Table]:
-        """All of them, the claims first."""
+        """All of them, the claims first, and those of pictures last."""
         claims = [Table("claims", "Claims", claims_frame(self.claims))] if self.claims else []
-        return [*claims, *(table for section in self.sections for table in section.tables)]
+        shown = [table for section in self.sections for table in section.tables]
+        drawn = [
+            Table(f"{picture.name}-drawn", picture.title, picture.numbers)
+            for picture in self.pictures
+            if picture.numbers is not None
+        ]
+        return [*claims, *shown, *drawn]
 
     @property
     def pictures(self) -> list[Picture]:
@@ -96,6 +103,8 @@ class Page:
             yield from (f"## {section.title}", "", section.text, "")
             for picture in section.pictures:
                 yield from (f"![{picture.title}]({self.file(picture.name, 'png')})", "")
+                if picture.numbers is not None:
+                    yield from (f"[Its numbers]({self.file(f'{picture.name}-drawn', 'csv')})", "")
             for table in section.tables:
                 yield from (f"{table.title} ([CSV]({self.file(table.name, 'csv')})):", "")
                 shown = table.frame if table.shown is None else table.shown

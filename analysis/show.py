@@ -16,6 +16,7 @@ from ..policies.latency.presets import LATENCIES, PRESETS, name_latency
 from ..policies.registry import Registry, brief, describe
 from ..sim.simulate import Result
 from ..sim.workload import Workload
+from .configurations import CONFIGURATION, rank
 
 LEGEND = (
     "gain: tokens per request and forward; drafted: draft tokens per output token;\n"
@@ -184,27 +185,18 @@ def _show_outside(out: Output, share: float, of: str = "") -> None:
 
 def show_sweep(points: pd.DataFrame, title: str, best: int = 20) -> None:
     """The sweep's points, summed over RL steps, shortest makespan first."""
-    keys = ["drafter", "budget", "latency", "placement", "max_num_seqs"]
-    keys += ["max_num_batched_tokens", "kv_tokens", "block_size", "replicas"]
-    varied = [k for k in keys if points[k].nunique(dropna=False) > 1] or ["drafter"]
-    same = {k: points[k].iloc[0] for k in keys if k not in varied}
-    sums = ["makespan_s", "tail_s", "forwards", "draft_tokens", "accepted_tokens", "clairvoyant_s"]
-    ranked = points.groupby(keys, dropna=False, sort=False)[sums].sum().reset_index()
-    setting = [k for k in keys if k not in ("drafter", "budget")]
-    plain = {
-        repr([p[k] for k in setting]): p["makespan_s"]
-        for p in ranked[ranked.drafter == "none"].to_dict("records")
-    }
-    ranked = ranked.sort_values("makespan_s", kind="stable")
+    ranked = rank(points)
+    varied = [k for k in CONFIGURATION if points[k].nunique(dropna=False) > 1] or ["drafter"]
+    same = {k: points[k].iloc[0] for k in CONFIGURATION if k not in varied}
     rows = [
         [
             "  ".join(filter(None, (_brief(k, p[k], p["drafter"]) for k in varied))),
             f"{p['makespan_s']:.2f}",
-            _times(plain.get(repr([p[k] for k in setting]), 0.0), p["makespan_s"]),
+            _known("{:.2f}x", p["speed_up"]),
             f"{p['tail_s']:.2f}",
             f"{p['forwards']:,}",
-            _wasted(p["draft_tokens"], p["accepted_tokens"]),
-            _over(p["makespan_s"], p["clairvoyant_s"]),
+            _known("{:.0%}", p["wasted"]),
+            _known("{:.1%}", p["regret"]),
         ]
         for p in ranked.head(best).to_dict("records")
     ]
@@ -268,8 +260,8 @@ def _times(before: float, after: float) -> str:
     return f"{before / after:.2f}x" if before and after else "-"
 
 
-def _over(seconds: float, bound: float) -> str:
-    return f"{seconds / bound - 1:.1%}" if bound else "-"
+def _known(form: str, value: float) -> str:
+    return "-" if pd.isna(value) else form.format(value)
 
 
 def _wasted(drafted: int, accepted: int) -> str:

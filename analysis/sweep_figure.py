@@ -10,6 +10,9 @@ from matplotlib.figure import Figure
 
 from ..policies.components import BUDGETS, DRAFTERS
 from ..policies.registry import brief
+from .configurations import CONFIGURATION, POLICY, best_setting, rank
+from .figures import legend
+from .report.words import short
 from .style import look, new_figure
 
 FIXED = re.compile(r"fixed:k=(\d+)$")
@@ -17,30 +20,18 @@ FIXED = re.compile(r"fixed:k=(\d+)$")
 
 def makespan_by_budget(table: pd.DataFrame, caption: str) -> Figure:
     """Makespan over draft tokens per request and forward, one line per drafter; other budgets and
-    the bounds as levels on the right. Rows that differ in latency, placement or limits: the first
-    kind.
+    the bounds as levels on the right. Of several settings (latency, placement, limits) the best.
     """
-    rest = [
-        "latency",
-        "placement",
-        "max_num_seqs",
-        "max_num_batched_tokens",
-        "kv_tokens",
-        "block_size",
-        "replicas",
-    ]
-    configuration = table[rest].astype(str).fillna("unlimited")
-    kinds = configuration.drop_duplicates()
-    totals = table.groupby([configuration[c] for c in rest] + [table.drafter, table.budget])
-    point: Any = totals.makespan_s.sum().idxmin()
-    best = point[: len(rest)]
-    first = (configuration == list(best)).all(axis=1)
-    if len(kinds) > 1:
-        varied = [c for c in rest if kinds[c].nunique() > 1]
-        chosen = ", ".join(f"{c}={best[rest.index(c)]}" for c in varied)
-        caption += f"; the best of {len(kinds)} settings: {chosen}"
-    sums = table[first].groupby(["drafter", "budget"], sort=False)
-    points = sums[["makespan_s", "clairvoyant_s"]].sum().reset_index()
+    latencies = table.latency.unique()
+    if len(latencies) == 1:
+        caption += f"; latency {short('latency', latencies[0])}"
+    ranked = rank(table)
+    settings = ranked.drop_duplicates([key for key in CONFIGURATION if key not in POLICY])
+    if len(settings) > 1:
+        varied = [c for c in CONFIGURATION if c not in POLICY and settings[c].nunique(False) > 1]
+        chosen = ", ".join(f"{c}={_named(c, ranked.iloc[0][c])}" for c in varied)
+        caption += f"; the best of {len(settings)} settings: {chosen}"
+    points = best_setting(ranked).sort_index()
     points["k"] = [int(m[1]) if (m := FIXED.match(b)) else None for b in points.budget]
     figure, (axes,) = new_figure("Makespan against the draft budget", caption, width=9)
     plain = points[points.drafter == "none"]
@@ -79,12 +70,10 @@ def makespan_by_budget(table: pd.DataFrame, caption: str) -> Figure:
         ylabel="makespan of all RL steps [s]",
         ylim=(0, None),
     )
-    figure.legend(
-        *axes.get_legend_handles_labels(),
-        title="drafter",
-        loc="outside right upper",
-        fontsize=8,
-        title_fontsize=8,
-        alignment="left",
-    )
+    legend(axes, "drafter")
     return figure
+
+
+def _named(key: str, value: Any) -> str:
+    """A setting's value for people."""
+    return "unlimited" if pd.isna(value) else short(key, value)

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import os
-import shutil
-import tempfile
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from ..sim.sweep import write_table
 from ..traces.schema import TraceError
 from .page import Page
-from .plots import write_figure
-
-REMEDY = "choose another folder with -o"
+from .plots import ELSEWHERE, write_figure
 
 
 def check_folder(folder: Path) -> None:
@@ -20,7 +17,7 @@ def check_folder(folder: Path) -> None:
     there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
     if not there.is_dir() or not os.access(there, os.W_OK):
         problem = "cannot be written" if there.is_dir() else "is not a folder"
-        raise TraceError(problem, file=there, remedy=REMEDY)
+        raise TraceError(problem, file=there, remedy=ELSEWHERE)
 
 
 def write_page(page: Page, folder: Path) -> list[Path]:
@@ -31,24 +28,23 @@ def write_page(page: Page, folder: Path) -> list[Path]:
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        partial = Path(tempfile.mkdtemp(prefix=f".{page.name}.", dir=folder))
+        with TemporaryDirectory(prefix=f".{page.name}.", dir=folder) as scratch:
+            made = _write(page, Path(scratch))
+            return [path.replace(folder / path.name) for path in made][::-1]
     except OSError as error:
         raise TraceError(
-            f"cannot be written ({error.strerror})", file=folder, remedy=REMEDY
+            f"cannot be written ({error.strerror})", file=folder, remedy=ELSEWHERE
         ) from None
-    try:
-        made = []
-        for table in page.tables:
-            made.append(partial / page.file(table.name, "csv"))
-            write_table(table.frame, made[-1])
-        for picture in page.pictures:
-            made += write_figure(picture.draw, partial, page.file(picture.name, "")[:-1])
-        made.append(partial / f"{page.name}.md")
-        made[-1].write_text(page.markdown(), encoding="utf-8")
-        return [path.replace(folder / path.name) for path in made][::-1]
-    except OSError as error:
-        raise TraceError(
-            f"cannot be written ({error.strerror})", file=folder, remedy=REMEDY
-        ) from None
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _write(page: Page, folder: Path) -> list[Path]:
+    """All of its files, the page last."""
+    made = []
+    for table in page.tables:
+        made.append(folder / page.file(table.name, "csv"))
+        write_table(table.frame, made[-1])
+    for picture in page.pictures:
+        made += write_figure(picture.draw, folder, page.file(picture.name, "")[:-1])
+    made.append(folder / f"{page.name}.md")
+    made[-1].write_text(page.markdown(), encoding="utf-8")
+    return made

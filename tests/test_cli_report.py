@@ -42,6 +42,14 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="module")
+def broken(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with nothing but a table cut short."""
+    folder = tmp_path_factory.mktemp("broken")
+    (folder / "sweep.parquet").write_bytes(b"PAR1 and no more")
+    return folder
+
+
 def test_from_a_folder_to_a_page(
     folder: Path, tmp_path: Path, longtail: Longtail, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -75,14 +83,15 @@ def test_the_same_folder_the_same_file_and_no_report_of_reports(
         (["{folder}/T.parquet"], "is not a folder"),
         (["{folder}", "-o", "{tmp}/no/r.html"], "no such folder; make it, or choose another"),
         (["{folder}", "-o", "{tmp}"], "is a directory"),
+        (["{broken}"], "nothing here can be read: sweep.parquet ("),
         (["{folder}", "--tokenizer", "{tmp}/t.json"], "the tokenizer cannot be read"),
         ([], "Missing argument"),
     ],
 )
 def test_unusable_input_is_one_line_and_writes_nothing(
-    folder: Path, tmp_path: Path, longtail: Longtail, words: list[str], message: str
+    folder: Path, broken: Path, tmp_path: Path, longtail: Longtail, words: list[str], message: str
 ) -> None:
-    given = [word.format(tmp=tmp_path, folder=folder) for word in words]
+    given = [word.format(tmp=tmp_path, folder=folder, broken=broken) for word in words]
     if "-o" not in given:
         given += ["-o", str(tmp_path / "r.html")]
     code, shown, said = longtail("report", *given)

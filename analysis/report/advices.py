@@ -38,7 +38,7 @@ def read_advices(folder: Folder) -> Iterator[Part]:
             continue
         folder.take(item, "advice of `longtail advise`")
         for name, what in BESIDE.items():
-            other = folder.at(f"{item.folder}/{name}" if item.folder else name)
+            other = folder.at(item.beside(name))
             if other is not None:
                 folder.take(other, f"{what} {item.name}")
         yield part
@@ -111,7 +111,7 @@ def _figure(
     folder: Folder, item: Item, name: str, title: str, numbers: Table
 ) -> Iterator[Figure | Table]:
     """The picture beside the advice with its numbers, or these alone."""
-    picture = picture_of(folder, f"{item.folder}/{name}" if item.folder else name, title)
+    picture = picture_of(folder, item.beside(name), title)
     if picture is not None:
         yield Figure(title, picture, [numbers])
     elif len(numbers.frame):

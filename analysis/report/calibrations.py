@@ -21,7 +21,7 @@ def read_calibrations(folder: Folder) -> Iterator[Part]:
     """A part for each."""
     for item in folder.find("json", where=_is_calibration):
         try:
-            part = _part(item.content, item, f"calibration{folder.items.index(item)}")
+            part = _part(item.content, item, f"calibration{item.number}")
         except UNREADABLE as error:
             folder.refuse(item, error)
             continue

@@ -43,15 +43,14 @@ class Grid:
 def grid(table: Table, most: int) -> Grid:
     """The table's first `most` rows, and in words what is left out."""
     frame, notes = table.frame, []
-    total = len(frame) if table.total is None else table.total
     same = _constant(frame) if len(frame) > 1 and frame.shape[1] >= FOLDED_FROM else []
     values = {str(frame.columns[i]): _cell(frame.iat[0, i], "").shown for i in same}
     values = {name: text for name, text in values.items() if text}
     keep = [i for i in range(frame.shape[1]) if i not in same]
     shown = frame.iloc[:most, keep]
-    if len(shown) < total:
+    if len(shown) < table.rows:
         where = f"; all of them are in {table.source}" if table.source else ""
-        notes.append(f"The first {len(shown):,} of {total:,} rows{where}.")
+        notes.append(f"The first {len(shown):,} of {table.rows:,} rows{where}.")
     if len(keep) > COLUMNS:
         notes.append(f"The first {COLUMNS} of {len(keep):,} columns.")
         shown = shown.iloc[:, :COLUMNS]

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pandas as pd
 
-from .folder import UNREADABLE, Folder
+from .folder import UNREADABLE, Folder, Item
 from .leftovers import full_table, origins_of, picture_of
 from .page import Block, Figure, Part, Table
 from .points import FORMS
@@ -55,7 +55,7 @@ def read_drafters(folder: Folder) -> Iterator[Part]:
         compared = ranked[[*SHOWN]].rename(columns=SHOWN)
         blocks: list[Block] = [
             Table("Drafters, the shortest makespan first", compared, SHOWN_FORMS),
-            *_pictures(folder, item.folder),
+            *_pictures(folder, item),
             Table("All columns", table, FORMS, folded=True, source=item.name),
         ]
         yield Part(
@@ -67,10 +67,10 @@ def read_drafters(folder: Folder) -> Iterator[Part]:
         )
 
 
-def _pictures(folder: Folder, where: str) -> Iterator[Figure | Table]:
+def _pictures(folder: Folder, item: Item) -> Iterator[Figure | Table]:
     """The pictures beside the table, with the tables of their names, or these alone."""
     for name, title in PICTURES.items():
-        stem = f"{where}/{name}" if where else name
+        stem = item.beside(name)
         picture, numbers = picture_of(folder, stem, title), folder.at(f"{stem}.csv")
         if picture is None:
             yield from full_table(folder, numbers, folded=True)

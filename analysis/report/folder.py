@@ -25,9 +25,10 @@ from . import page
 
 MOST_FILES = 5_000
 LARGEST = {"json": 1 << 26, "csv": 1 << 28, "svg": 1 << 23, "png": 1 << 23, "text": 1 << 22}
-TEXT = {".md", ".yaml", ".yml", ".txt", ".log"}  # endings that settle what looks like a table
+TEXT = {".md", ".yaml", ".yml", ".txt", ".log", ".jsonl"}  # endings that settle what looks alike
 HEAD = 4096  # bytes that tell what a file is
 DIGEST = 16  # digits
+NOT_OURS = "nothing that longtail writes"
 UNREADABLE = (OSError, ValueError, KeyError, TypeError, IndexError, AttributeError, RecursionError,
               MemoryError, OverflowError, pa.ArrowException, TraceError)  # fmt: skip
 """What reading a damaged or hostile file may raise."""
@@ -39,6 +40,11 @@ class Item:
 
     path: Path
     name: str  # below the folder, with `/`
+    number: int  # of all its files
+
+    def beside(self, name: str) -> str:
+        """The name of a file in the same folder, below the report's."""
+        return f"{self.folder}/{name}" if self.folder else name
 
     @property
     def stem(self) -> str:
@@ -98,7 +104,10 @@ class Item:
         """What a JSON file holds."""
         self.check_size()
         raw = self.path.read_bytes()
-        content = json.loads(raw)
+        try:
+            content = json.loads(raw)
+        except ValueError as error:
+            raise ValueError(f"not JSON: {error}") from None
         if rb"\ud" in raw.lower():  # halves of a pair are no letters, and no table takes them
             text = json.dumps(content, ensure_ascii=False).encode(errors="replace")
             content = json.loads(text)
@@ -147,7 +156,7 @@ class Folder:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self.items: list[Item] = []
+        self._items: dict[str, Item] = {}
         self.too_many = False
         self._what: dict[str, str] = {}
         self._why: dict[str, str] = {}
@@ -157,16 +166,19 @@ class Folder:
                 path = Path(at) / name
                 if not path.is_file():
                     continue
-                if len(self.items) == MOST_FILES:
+                if len(self._items) == MOST_FILES:
                     self.too_many = True
                     return
-                self.items.append(Item(path, path.relative_to(root).as_posix()))
+                item = Item(path, path.relative_to(root).as_posix(), len(self._items))
+                self._items[item.name] = item
+
+    def is_left(self, item: Item) -> bool:
+        """Whether nobody has taken or refused it."""
+        return item.name not in self._what and item.name not in self._why
 
     def left(self, *kinds: str) -> Iterator[Item]:
         """Files that nobody has taken or refused, of these kinds."""
-        for item in self.items:
-            if item.name in self._what or item.name in self._why:
-                continue
+        for item in filter(self.is_left, self._items.values()):
             try:
                 found = item.kind
             except OSError as error:
@@ -188,7 +200,7 @@ class Folder:
 
     def at(self, name: str) -> Item | None:
         """The file of that name below the folder, taken or not."""
-        return next((item for item in self.items if item.name == name), None)
+        return self._items.get(name)
 
     def below(self, folder: str) -> list[Item]:
         """Files left in a folder and below it."""
@@ -209,9 +221,9 @@ class Folder:
     def files(self) -> list[page.File]:
         """What became of them all."""
         told = []
-        for item in self.items:
+        for item in self._items.values():
             what = self._what.get(item.name, "")
-            why = "" if what else self._why.get(item.name, "nothing that longtail writes")
+            why = "" if what else self._why.get(item.name, NOT_OURS)
             told.append(
                 page.File(item.name, item.size, _digest(item.path) if what else "", what, why)
             )

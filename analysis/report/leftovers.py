@@ -29,8 +29,7 @@ def full_table(folder: Folder, item: Item | None, folded: bool = False) -> Itera
         return
     folder.take(item, "table")
     if total:
-        shown = frame.iloc[:SHOWN]
-        yield Table(item.base, shown, folded=folded, total=total, source=item.name)
+        yield Table(item.base, frame, folded=folded, total=total, source=item.name)
 
 
 def picture_of(folder: Folder, stem: str, title: str) -> Markup | None:
@@ -45,7 +44,7 @@ def picture_of(folder: Folder, stem: str, title: str) -> Markup | None:
             continue
         try:
             item.check_size()
-            name = f"file{folder.items.index(item)}"
+            name = f"file{item.number}"
             found = (
                 inline(item.text, name)
                 if ending == "svg"
@@ -61,7 +60,7 @@ def read_pictures(folder: Folder) -> Iterator[Part]:
     """Pictures that no page names, a part for each folder of them, with tables of equal names."""
     parts: dict[str, list[Block]] = {}
     for item in folder.find("svg", "png", where=lambda item: True):
-        if item not in list(folder.left("svg", "png")):
+        if not folder.is_left(item):
             continue  # the same picture in another form
         title = item.base.rpartition(".")[0].replace("_", " ")
         found = picture_of(folder, item.stem, title)

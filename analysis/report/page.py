@@ -8,17 +8,24 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar
 
 import pandas as pd
 from markupsafe import Markup
 
 
+class Block:
+    """What a section consists of."""
+
+    @property
+    def kind(self) -> str:
+        """By which the template tells how to show it."""
+        return type(self).__name__.lower()
+
+
 @dataclass(frozen=True)
-class Table:
+class Table(Block):
     """Rows and columns, sortable; `folded` ones are one click away."""
 
-    kind: ClassVar[str] = "table"
     title: str
     frame: pd.DataFrame
     forms: Mapping[str, str] = field(default_factory=dict)  # by column, as in `format`
@@ -26,12 +33,16 @@ class Table:
     total: int | None = None  # rows there are, where the frame has only the first of them
     source: str = ""  # the file that has all of it
 
+    @property
+    def rows(self) -> int:
+        """That there are."""
+        return len(self.frame) if self.total is None else self.total
+
 
 @dataclass(frozen=True)
-class Figure:
+class Figure(Block):
     """A picture and its numbers."""
 
-    kind: ClassVar[str] = "figure"
     title: str
     picture: Markup
     numbers: Sequence[Table] = ()
@@ -40,58 +51,49 @@ class Figure:
 
 
 @dataclass(frozen=True)
-class Text:
+class Text(Block):
     """A paragraph."""
 
-    kind: ClassVar[str] = "text"
     words: str
     tone: str = ""  # "lead" comes first, "loud" is not to be missed, "note" may be
 
 
 @dataclass(frozen=True)
-class Items:
+class Items(Block):
     """A list of sentences."""
 
-    kind: ClassVar[str] = "items"
     title: str
     lines: Sequence[str]
 
 
 @dataclass(frozen=True)
-class Facts:
+class Facts(Block):
     """Names and what they are."""
 
-    kind: ClassVar[str] = "facts"
     pairs: Mapping[str, object]
 
 
 @dataclass(frozen=True)
-class Verbatim:
+class Verbatim(Block):
     """Text to be taken letter by letter: commands, files, what a model wrote."""
 
-    kind: ClassVar[str] = "verbatim"
     title: str
     words: str
 
 
 @dataclass(frozen=True)
-class Fold:
+class Fold(Block):
     """Blocks that are one click away."""
 
-    kind: ClassVar[str] = "fold"
     title: str
     blocks: Sequence[Block]
 
 
 @dataclass(frozen=True)
-class Prose:
+class Prose(Block):
     """HTML that was rendered of Markdown, whose own HTML is not obeyed."""
 
-    kind: ClassVar[str] = "prose"
     html: Markup
-
-
-Block = Table | Figure | Text | Items | Facts | Verbatim | Fold | Prose
 
 
 @dataclass(frozen=True)

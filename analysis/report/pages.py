@@ -12,7 +12,7 @@ from ..budgets import NONE
 from . import markdown
 from .folder import UNREADABLE, Folder, Item
 from .leftovers import full_table, picture_of
-from .page import Block, Figure, Part, Prose, Table, Text
+from .page import Block, Figure, Part, Text
 
 SUM = re.compile(r"Of [\d,]+ claims, [^.]*\.")
 MADE_BY = re.compile(r"longtail \w+")
@@ -87,30 +87,26 @@ def _least_regret(item: Item) -> str:
 
 
 def _chapter(folder: Folder, page: Item, chapter: Sequence[Token]) -> Iterator[Block]:
-    """Its prose; each picture with the chapter's tables as numbers, or else these after it."""
-    tables = list(_tables(folder, page, markdown.links(chapter)))
-    shown = False
+    """Its prose; each picture with the table of its name as numbers, or else with all the tables
+    that the chapter links to. Those that no picture has come last.
+    """
+    tables = {
+        link: table
+        for link in markdown.links(chapter)
+        for table in full_table(folder, folder.at(page.beside(link)), folded=True)
+    }
+    left = dict(tables)
 
-    def figure(address: str, title: str) -> Figure | Prose | Text:
-        nonlocal shown
+    def figure(address: str, title: str) -> Figure | Text:
         base = address.rpartition(".")[0]
-        found = picture_of(folder, _beside(page, base), title)
+        found = picture_of(folder, page.beside(base), title)
         if found is None:
             return Text(f"[The picture {address} is not in the folder: {title}]")
-        shown = True
-        return Figure(title, found, tables)
+        named = [link for link in (f"{base}-drawn.csv", f"{base}.csv") if link in tables]
+        links = named[:1] or list(tables)
+        for link in links:
+            left.pop(link, None)
+        return Figure(title, found, [tables[link] for link in links])
 
     yield from markdown.blocks(chapter, figure)
-    if not shown:
-        yield from tables
-
-
-def _tables(folder: Folder, page: Item, links: Sequence[str]) -> Iterator[Table]:
-    """The whole tables that a chapter links to."""
-    for link in links:
-        yield from full_table(folder, folder.at(_beside(page, link)), folded=True)
-
-
-def _beside(page: Item, name: str) -> str:
-    """A file's name below the folder, from its name beside the page."""
-    return f"{page.folder}/{name}" if page.folder else name
+    yield from left.values()

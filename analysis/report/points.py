@@ -5,29 +5,23 @@ Tables of `sweep` and objects of `simulate --json` both come to this form (sim/s
 
 from __future__ import annotations
 
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from ...sim.simulate import Setup
 from ...sim.sweep import STEP_FIELDS
-from .. import figures
+from .. import configurations, figures
+from ..configurations import CONFIGURATION, best_setting, digest
 from .page import Facts, Figure, Table, Text
 from .picture import draw
 from .words import policy, short, times
 
-GIVEN = ["trace", *Setup().row]
+GIVEN = ["trace", *CONFIGURATION]
 KEYS = ["rl_steps", *GIVEN]
-SETTING = [key for key in KEYS if key not in ("drafter", "budget")]
 COUNTS = ["max_num_seqs", "max_num_batched_tokens", "kv_tokens", "block_size", "replicas"]
 LIMITS = COUNTS[:3]
 COLUMNS = {*GIVEN, "origin", "rl_step", "clairvoyant_s", *STEP_FIELDS}
-SUMS = [
-    "makespan_s", "tail_s", "forwards", "requests", "finished", "output_tokens", "draft_tokens",
-    "accepted_tokens", "clairvoyant_s", "outside",
-]  # fmt: skip
 FORMS = {
     "makespan_s": "{:,.2f}", "tail_s": "{:,.2f}", "clairvoyant_s": "{:,.2f}", "wasted": "{:.1%}",
     "perfect_s": "{:,.2f}", "speed_up": "{:.2f}x", "regret": "{:.1%}",
@@ -46,7 +40,7 @@ def settle(points: pd.DataFrame) -> pd.DataFrame:
     made |= {name: pd.to_numeric(points[name]).astype("Int64") for name in COUNTS}
     made |= {name: points[name].astype(str) for name in ("origin", *GIVEN) if name not in COUNTS}
     points = points.assign(**made)
-    steps = points.rl_step.groupby(_digest(points, GIVEN)).transform(lambda each: _ranges(each))
+    steps = points.rl_step.groupby(digest(points, GIVEN)).transform(lambda each: _ranges(each))
     return points.assign(rl_steps=steps)
 
 
@@ -61,35 +55,12 @@ def _ranges(steps: pd.Series) -> str:
     return ", ".join("–".join(map(str, run)) for run in told)
 
 
-def _digest(frame: pd.DataFrame, keys: list[str]) -> pd.Series:
-    """Equal where the keys are."""
-    rows = frame[keys].itertuples(index=False, name=None)
-    return pd.Series([repr(row) for row in rows], index=frame.index, dtype=object)
-
-
 def rank(points: pd.DataFrame) -> pd.DataFrame:
-    """Sums over RL steps, those of most RL steps first, the shortest makespan first of these.
-
-    speed_up: over no speculation in the same setting, missing where that was not simulated.
-    """
-    ranked = points.groupby(KEYS, dropna=False, sort=False)[SUMS].sum().reset_index()
-    setting = _digest(ranked, SETTING)
-    plain = ranked[ranked.drafter == "none"].groupby(setting).makespan_s.min()
-    drafted = ranked.draft_tokens.where(ranked.draft_tokens > 0)
-    ranked = ranked.assign(
-        speed_up=setting.map(plain) / ranked.makespan_s,
-        wasted=1 - ranked.accepted_tokens / drafted,
-        regret=ranked.makespan_s / ranked.clairvoyant_s - 1,
-    )
-    ranked["many"] = -ranked.groupby("rl_steps").requests.transform("max")
-    ranked = ranked.sort_values(["many", "rl_steps", "makespan_s"], kind="stable")
-    return ranked.drop(columns="many").reset_index(drop=True)
-
-
-def best_setting(ranked: pd.DataFrame) -> pd.DataFrame:
-    """The best configuration, and those that differ by drafter and budget only."""
-    setting = _digest(ranked, SETTING)
-    return ranked[setting == setting.iloc[0]]
+    """Configurations with the most requests' RL steps first, of these the shortest makespan."""
+    ranked = configurations.rank(points, KEYS)
+    fewer = -ranked.groupby("rl_steps").requests.transform("max")
+    ranked = ranked.assign(fewer=fewer).sort_values(["fewer", "rl_steps"], kind="stable")
+    return ranked.drop(columns="fewer").reset_index(drop=True)
 
 
 def named(ranked: pd.DataFrame) -> pd.DataFrame:
@@ -113,43 +84,24 @@ def ranking(ranked: pd.DataFrame, title: str, source: str) -> Table:
     return Table(title, named(ranked)[shown], FORMS, source=source)
 
 
-def by_step(points: pd.DataFrame, caption: str, name: str) -> Figure:
+def by_step(points: pd.DataFrame, name: str) -> Figure:
     """Makespans of the best policies, and of none, RL step by RL step; one setting, the best."""
-    mine = best_setting(rank(points))
+    mine, key = best_setting(rank(points), KEYS), digest(points, KEYS)
     chosen = pd.concat([mine[mine.drafter == "none"].head(1), mine[mine.drafter != "none"]])
-    chosen, key = chosen.assign(key=_digest(chosen, KEYS)), _digest(points, KEYS)
-    results: dict[str, Any] = {}
-    for row in chosen.head(DRAWN + 1).to_dict("records"):
-        mine = points[key == row["key"]]
-        results.setdefault(policy(row["drafter"], row["budget"]), _result(mine))
-    rows = [
-        {"policy": label, "rl_step": step.rl_step, "makespan_s": step.makespan_s,
-         "clairvoyant_s": result.bounds.clairvoyant_s[step.rl_step]}
-        for label, result in results.items()
-        for step in result.steps
-    ]  # fmt: skip
+    chosen = chosen.head(DRAWN + 1)
+    drawn = pd.concat(
+        points[key == each].assign(policy=policy(row.drafter, row.budget))
+        for each, row in zip(digest(chosen, KEYS), chosen.itertuples(), strict=True)
+    )
+    bound = drawn.clairvoyant_s.where(drawn.drafter != "none")
+    drawn = drawn.assign(rl_step=drawn.rl_step.astype(int), clairvoyant_s=bound)
+    drawn = drawn.drop_duplicates(["policy", "rl_step"]).sort_values("rl_step", kind="stable")
+    table = drawn[["policy", "rl_step", "makespan_s", "clairvoyant_s"]]
+    words = f"{caption(drawn)}; latency {short('latency', drawn.latency.iloc[0])}"
     return Figure(
         "Makespan by RL step",
-        draw(lambda: figures.makespan_by_step(results, caption), name),
-        [Table("Makespans", pd.DataFrame(rows), FORMS)],
-    )
-
-
-def _result(rows: pd.DataFrame) -> Any:
-    """Stored rows of one configuration, as far as figures ask a `Result`."""
-    rows = rows.sort_values("rl_step").drop_duplicates("rl_step")
-    bounds = dict(zip(rows.rl_step.astype(int), rows.clairvoyant_s.astype(float), strict=True))
-    steps = [
-        SimpleNamespace(rl_step=int(step), makespan_s=float(seconds))
-        for step, seconds in zip(rows.rl_step, rows.makespan_s, strict=True)
-    ]
-    drafts = int((rows.drafter != "none").any())
-    return SimpleNamespace(
-        steps=steps,
-        makespan_s=sum(step.makespan_s for step in steps),
-        clairvoyant_s=sum(bounds.values()),
-        bounds=SimpleNamespace(clairvoyant_s=bounds),
-        setup=SimpleNamespace(drafter=SimpleNamespace(longest_draft=drafts)),
+        draw(lambda: figures.makespan_by_step(table, words), name),
+        [Table("Makespans", table, FORMS)],
     )
 
 
@@ -218,11 +170,9 @@ def sources(points: pd.DataFrame) -> Facts:
 
 
 def caption(points: pd.DataFrame) -> str:
-    """One line: the traces, loudly if they are synthetic, and the latency if it is one."""
+    """One line: the traces, loudly if they are synthetic."""
     traces = points[["trace", "origin"]].drop_duplicates()
-    words = ", ".join(
+    return ", ".join(
         f"{name} ({'SYNTHETIC' if origin == 'synthetic' else origin})"
         for name, origin in traces.itertuples(index=False)
     )
-    latencies = [short("latency", spec) for spec in points.latency.unique()]
-    return f"{words}; latency {latencies[0]}" if len(latencies) == 1 else words

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 
 from ...traces.schema import TraceError
 from .advices import read_advices
 from .calibrations import read_calibrations
 from .drafters import read_drafters
-from .folder import MOST_FILES, Folder
+from .folder import MOST_FILES, NOT_OURS, Folder
 from .leftovers import read_pictures, read_policies, read_tables
 from .page import Part, Report
 from .pages import read_pages
@@ -33,10 +34,9 @@ READERS: tuple[Reader, ...] = (
     read_pages,  # before what is left, which it names
     read_pictures,
     read_policies,
-    read_tables,
 )
-SHOWN_FIRST = (read_advices, read_sweeps, read_simulations, read_drafters, read_pages)
-STEPS = len(READERS) + 1  # how often `progress` is called
+SHOWN_FIRST = (read_sweeps, read_simulations, read_drafters, read_pages)  # after advice and traces
+STEPS = len(READERS) + 2  # how often `progress` is called
 MOST_TOLD = 60  # limitations
 
 
@@ -46,40 +46,44 @@ def read_report(
     """What longtail's commands wrote to a folder.
 
     tokenizer: a tokenizer.json, to show rollouts as text. progress is called as each reader is
-    done. Raises TraceError where nothing is recognised, and for a folder that cannot be read.
+    done. Raises TraceError where there is nothing to show, and for a folder that cannot be read.
     """
     if not root.is_dir():
         problem = "is not a folder" if root.exists() else "no such folder"
         raise TraceError(problem, file=root, remedy="name the folder that longtail wrote to")
     folder = Folder(root)
     found: dict[Reader, list[Part]] = {}
-    tokenizers = Tokenizers(folder, tokenizer)
-    for reader in READERS[:-1]:
+    own_traces: Reader = partial(read_traces, tokenizers=Tokenizers(folder, tokenizer))
+    for reader in (*READERS, own_traces, read_tables):
         found[reader] = list(reader(folder))
         progress()
-    traces = list(read_traces(folder, tokenizers))
-    progress()
-    found[READERS[-1]] = list(READERS[-1](folder))
-    progress()
-    order = [*SHOWN_FIRST, *(reader for reader in READERS if reader not in SHOWN_FIRST)]
+    order = dict.fromkeys((read_advices, own_traces, *SHOWN_FIRST, *READERS, read_tables))
     parts = [part for reader in order for part in found[reader]]
-    parts[_after(parts) : _after(parts)] = traces
     if not parts:
-        raise TraceError(
-            f"nothing here that longtail writes, in {len(folder.items)} files",
-            file=root,
-            remedy="write something to it first, as in: longtail sweep sample -o "
-            f"{root.name or 'DIR'}/sweep.parquet",
-        )
+        raise _nothing(folder)
     specs = dict.fromkeys(spec for part in parts for spec in part.latencies)
     latencies = {spec: short("latency", spec) for spec in specs}
     name = root.resolve().name or str(root)
     return Report(name, parts, folder.files, _told(parts, latencies, folder), latencies)
 
 
-def _after(parts: list[Part]) -> int:
-    """Where traces stand: after the advice."""
-    return sum(part.first for part in parts)
+def _nothing(folder: Folder) -> TraceError:
+    """Why there is nothing to show: no file is longtail's, or those that are cannot be read."""
+    files = folder.files
+    broken = [file for file in files if file.skipped not in ("", NOT_OURS)]
+    if not broken:
+        return TraceError(
+            f"nothing here that longtail writes, in {len(files)} file{'s' * (len(files) != 1)}",
+            file=folder.root,
+            remedy="write something to it first, as in: longtail sweep sample -o "
+            f"{folder.root.name or 'DIR'}/sweep.parquet",
+        )
+    more = f", and {len(broken) - 1} more" if len(broken) > 1 else ""
+    return TraceError(
+        f"nothing here can be read: {broken[0].name} ({broken[0].skipped}){more}",
+        file=folder.root,
+        remedy="make these files again",
+    )
 
 
 def _told(parts: list[Part], latencies: Mapping[str, str], folder: Folder) -> list[str]:

@@ -84,8 +84,7 @@ def _asset(environment: Environment, name: str) -> str:
 
 
 def _count(table: Table) -> str:
-    rows = len(table.frame) if table.total is None else table.total
-    return f"{rows:,} row{'' if rows == 1 else 's'}"
+    return f"{table.rows:,} row{'' if table.rows == 1 else 's'}"
 
 
 def _provenance(report: Report) -> Sequence[Block]:

@@ -49,10 +49,10 @@ def read_runs(folder: Folder) -> Iterator[Part]:
 def _places(folder: Folder) -> Iterator[tuple[str, Item | None]]:
     """Folders of step logs, with the summary of the run that they belong to."""
     for item in folder.find("json", where=_is_summary):
-        yield (f"{item.folder}/steps" if item.folder else "steps"), item
+        yield item.beside("steps"), item
     logs = folder.find("parquet", where=lambda item: item.columns >= LOG)
     for where in dict.fromkeys(item.folder for item in logs):
-        if any(item in list(folder.left("parquet")) for item in logs if item.folder == where):
+        if any(folder.is_left(item) for item in logs if item.folder == where):
             yield where, None
 
 

@@ -64,7 +64,7 @@ def _part(table: pd.DataFrame, count: int) -> Part:
     shown.frame.insert(0, "file", ranked.file.tolist())
     blocks: list[Block] = [points.conserved(table), points.sources(table), shown]
     for number, (_, mine) in enumerate(table.groupby(["trace", "origin"], sort=False)):
-        blocks.append(points.by_step(mine, points.caption(mine), f"simulations{number}"))
+        blocks.append(points.by_step(mine, f"simulations{number}"))
     blocks.append(Table("All results, RL step by RL step", points.named(table), folded=True))
     return Part(
         "Simulations",

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pandas as pd
 
+from ..configurations import best_setting
 from ..show import LEGEND
 from ..sweep_figure import makespan_by_budget
 from . import points
@@ -24,7 +25,7 @@ def read_sweeps(folder: Folder) -> Iterator[Part]:
             table = points.settle(item.frame())
             if table.empty:
                 raise ValueError("a sweep without points")
-            part = _part(table, item.name, f"sweep{len(folder.items)}-{folder.items.index(item)}")
+            part = _part(table, item.name, f"sweep{item.number}")
         except UNREADABLE as error:
             folder.refuse(item, error)
             continue
@@ -41,8 +42,10 @@ def _part(table: pd.DataFrame, source: str, name: str) -> Part:
         points.sources(table),
         shown,
         Text(LEGEND.replace("\n", " ").partition("output token; ")[2], "note"),
-        *_figure(whole, points.ranking(points.best_setting(ranked), "Those drawn", source), name),
-        points.by_step(whole, points.caption(table), f"{name}-steps"),
+        *_figure(
+            whole, points.ranking(best_setting(ranked, points.KEYS), "Those drawn", source), name
+        ),
+        points.by_step(whole, f"{name}-steps"),
         Table("All points, RL step by RL step", _all(table), folded=True, source=source),
     ]
     return Part(

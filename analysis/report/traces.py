@@ -13,7 +13,8 @@ from ...traces.rollouts import Lengths, Rollouts
 from ...traces.schema import FINISH_REASONS, METADATA_KEY
 from ...traces.store import Trace, open_trace
 from ...traces.summary import summarize
-from ..figures import survival, survival_curve
+from ..curves import survival_curve
+from ..figures import survival
 from .folder import UNREADABLE, Folder, Item
 from .page import Block, Facts, Figure, Fold, Part, Table, Text, Verbatim
 from .picture import draw
@@ -33,7 +34,7 @@ def read_traces(folder: Folder, tokenizers: Tokenizers) -> Iterator[Part]:
         try:
             trace = open_trace(item.path)
             decode = tokenizers.decoder(trace.meta)
-            part = _part(trace, item, decode, f"trace{folder.items.index(item)}")
+            part = _part(trace, item, decode, f"trace{item.number}")
         except UNREADABLE as error:
             folder.refuse(item, error)
             continue

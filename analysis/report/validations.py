@@ -41,7 +41,7 @@ def read_validations(folder: Folder) -> Iterator[Part]:
             continue
         folder.take(item, "result of `longtail validate`")
         for name in ("runs", "calibrations"):
-            for other in folder.below(f"{item.folder}/{name}" if item.folder else name):
+            for other in folder.below(item.beside(name)):
                 folder.take(other, f"log or calibration of {item.name}")
         yield part
 
@@ -60,7 +60,7 @@ def _part(folder: Folder, item: Item, made: Validation) -> Part:
         tables.append(Table("Live replays and their predictions", shown, FORMS))
     blocks: list[Block] = [Facts({k: v for k, v in made.engine.items() if not _nested(v)}), *tables]
     for name, title in PICTURES.items():
-        picture = picture_of(folder, f"{item.folder}/{name}" if item.folder else name, title)
+        picture = picture_of(folder, item.beside(name), title)
         if picture is not None:
             numbers = tables[:1] if name == "makespans" else _logs(made, name)
             blocks.append(Figure(title, picture, numbers))

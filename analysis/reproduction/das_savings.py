@@ -202,8 +202,7 @@ def bound_words(ours: pd.DataFrame, requests: int, cap: int = 0) -> str:
         f"our drafter, unlimited, has {gain - 1:.1f} tokens accepted per round of a request here; "
         f"theirs has {figure.suffix_tree.iloc[0]} at RL step {figure.rl_step.iloc[0]} and "
         f"{figure.suffix_tree.iloc[1]} at RL step {figure.rl_step.iloc[1]} (Fig. 4). Drafting "
-        "nothing "
-        f"in vain, it would save {bound:.1%} here"
+        f"nothing in vain, it would save {bound:.1%} here"
     )
 
 
@@ -220,11 +219,8 @@ def budget_words(ours: pd.DataFrame, half: int) -> str:
     return (
         f"DAS drafts {row['das drafts']:.2f} tokens per output token, an unlimited budget "
         f"{row['unlimited drafts']:.2f}, of which {row['unlimited rejected']:.0%} are rejected; "
-        "but "
-        f"its forwards of {row['unlimited tokens']:.0f} tokens on average take {1e3 * full:.1f} "
-        "ms, "
-        f"where one of a single token takes {1e3 * empty:.1f} ms. At {ours.requests.max()} "
-        "requests "
-        f"DAS saves {crowd.get(0, np.nan):+.1%} over unlimited, and {crowd.get(half, np.nan):+.1%} "
-        "with half the cap"
+        f"but its forwards of {row['unlimited tokens']:.0f} tokens on average take "
+        f"{1e3 * full:.1f} ms, where one of a single token takes {1e3 * empty:.1f} ms. At "
+        f"{ours.requests.max()} requests DAS saves {crowd.get(0, np.nan):+.1%} over unlimited, and "
+        f"{crowd.get(half, np.nan):+.1%} with half the cap"
     )

@@ -61,7 +61,7 @@ def ours_section(lab: Lab, savings: Savings) -> Section:
     ]
     forms = dict.fromkeys([*POLICIES, "clairvoyant", "das over unlimited"], "{:.1%}")
     batch = near_size(MATH, ours.requests.tolist()) or int(ours.requests.max())
-    count = len(lab.judged)
+    count, drawn = len(lab.judged), steps_drawn(steps, batch)
     return Section(
         "Our savings",
         f"{count} RL steps of the trace, each with all earlier ones as history, against no "
@@ -80,13 +80,30 @@ def ours_section(lab: Lab, savings: Savings) -> Section:
                   ], dict.fromkeys(["none", *POLICIES], "{:.2f}")),
         ],
         [
-            Picture("steps", "Seconds per RL step", lambda: draw_steps(lab, steps, batch)),
+            Picture("steps", "Seconds per RL step", lambda: draw_steps(lab, drawn, batch), drawn),
             Picture("savings", "Savings by batch size", lambda: draw_savings(lab, ours, half)),
         ],
     )  # fmt: skip
 
 
-def draw_steps(lab: Lab, steps: pd.DataFrame, batch: int) -> Figure:
+def steps_drawn(steps: pd.DataFrame, batch: int) -> pd.DataFrame:
+    """Columns setting, rl_step, policy, seconds: their Fig. 10 and 11, and ours at a batch size."""
+    shown = steps[(steps.requests == batch) & (steps["cap"] == 0)]
+    tables = {
+        f"theirs: {FIGURES[name]}": published(name).frame.rename(
+            columns={"verl_seconds": "VeRL", "das_seconds": "DAS"}
+        )
+        for name in ("das_fig10", "das_fig11")
+    }
+    names = {"das": "DAS", "unlimited": "unlimited budget"}
+    tables[f"ours: {batch} requests"] = shown[["rl_step", "none", *names]].rename(columns=names)
+    return pd.concat(
+        table.melt("rl_step", var_name="policy", value_name="seconds").assign(setting=setting)
+        for setting, table in tables.items()
+    )[["setting", "rl_step", "policy", "seconds"]]
+
+
+def draw_steps(lab: Lab, drawn: pd.DataFrame, batch: int) -> Figure:
     """Their Fig. 10 and 11 beside ours."""
     figure, panels = new_figure(
         "Seconds of an RL step's rollouts, without speculation and with DAS",
@@ -94,24 +111,17 @@ def draw_steps(lab: Lab, steps: pd.DataFrame, batch: int) -> Figure:
         f"{lab.caption}; {LATENCY} (prior)",
         width=12, panels=3, height=4.2,
     )  # fmt: skip
-    for axes, name in zip(panels, ("das_fig10", "das_fig11"), strict=False):
-        frame = published(name).frame
-        axes.plot(frame.rl_step, frame.verl_seconds, label="VeRL", **look(0))
-        axes.plot(frame.rl_step, frame.das_seconds, label="DAS", **look(1))
-        axes.set_title(f"theirs: {FIGURES[name]}")
-    panels[0].axvline(VISIBLE, color="#888888", linewidth=1)
-    panels[0].annotate("the axis ends", (VISIBLE, 0), xytext=(-3, 4), textcoords="offset points",
-                       fontsize=8, color="#555555", ha="right")  # fmt: skip
-    ours = steps[(steps.requests == batch) & (steps["cap"] == 0)]
-    for i, (column, label) in enumerate((("none", "none"), ("das", "DAS"),
-                                         ("unlimited", "unlimited budget"))):  # fmt: skip
-        panels[2].plot(ours.rl_step, ours[column], label=label, **look(i, markers=len(ours) < 20))
-    panels[2].set_title(f"ours: {batch} requests")
-    panels[0].set_ylabel("seconds")
-    for axes in panels:
-        axes.set(xlabel="RL step", ylim=(0, None))
+    for axes, (setting, mine) in zip(panels, drawn.groupby("setting", sort=False), strict=True):
+        for i, (policy, line) in enumerate(mine.groupby("policy", sort=False)):
+            style = look(i, markers=len(line) < 20)
+            axes.plot(line.rl_step, line.seconds, label=policy, **style)
+        axes.set(xlabel="RL step", ylim=(0, None), title=setting)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         axes.legend(fontsize=8, loc="lower left")
+    panels[0].axvline(VISIBLE, color="#888888", linewidth=1)
+    panels[0].annotate("their axis ends", (VISIBLE, 0), xytext=(-3, 4), textcoords="offset points",
+                       fontsize=8, color="#555555", ha="right")  # fmt: skip
+    panels[0].set_ylabel("seconds")
     return figure
 
 

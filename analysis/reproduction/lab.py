@@ -50,10 +50,6 @@ class Lab:
         self.advance()
         return results
 
-    def seconds(self, load: Workload, rl_steps: list[int] | None = None, **setup: Any) -> float:
-        """Makespans of these RL steps added up."""
-        return sum(step.makespan_s for step in self.run(load, rl_steps, **setup))
-
     def bounds(self, load: Workload, **setup: Any) -> list[float]:
         """Clairvoyant seconds of the RL steps that are judged."""
         found = simulate_bounds(load, Setup.of(**setup), rl_steps=self.judged)

@@ -40,12 +40,10 @@ def reproduce_nemo_rl(lab: Lab, command: str) -> Page:
         setup=(
             "Acceptance is drawn from the paper's own figures (RL-Zero, drafts of 3, 5 and 7 "
             f"tokens). A forward takes what `{LATENCY}` says (datasheet prior; theirs is an 8B "
-            "model "
-            "on GB200), a draft of k tokens TLT's share of a forward "
-            f"({cost.once:.2f} + {cost.level:.3f} k), as they give none. How many requests ran at "
-            "once "
-            "and how long they were is not known, so both are swept. N-gram drafts are replayed "
-            f"on {lab.caption}."
+            f"model on GB200), a draft of k tokens TLT's share of a forward ({cost.once:.2f} + "
+            f"{cost.level:.3f} k), as they give none. How many requests ran at once and how long "
+            "they were is not known, so both are swept. N-gram drafts are replayed on "
+            f"{lab.caption}."
         ),
         claims=[*chain_claims(theirs.frame, ours, point), *ngram_claims(ngram.frame, rollout)],
         sections=[
@@ -99,22 +97,27 @@ def name_point(point: Point) -> str:
     return f"{point['batch_size']:g} requests with contexts of {point['context']:,g} tokens"
 
 
+def slower(theirs: pd.DataFrame, ours: pd.DataFrame) -> str:
+    """Where the longest drafts are slower than the shortest."""
+    short, *_, long = columns(theirs)
+    return f"{int((ours[long] < ours[short]).sum())} of {len(ours)} points of the sweep"
+
+
 def chain_claims(theirs: pd.DataFrame, ours: pd.DataFrame, point: Point) -> list[Claim]:
     """Longer drafts: accepted further, slower."""
     short, *_, long = columns(theirs)
     rows = theirs.sort_values("k").to_dict("records")
     where = "draft lengths"
-    slower = int((ours[long] < ours[short]).sum())
     return [
         Claim(f"Drafts of {rows[-1]['k']:g} tokens are slower than those of {rows[0]['k']:g} "
-              "(ratio of speed-ups in RL-Zero)", where, at_most(1),
-              rows[-1]["zero_speedup"] / rows[0]["zero_speedup"], point[long] / point[short],
-              why=f"they are at {slower} of {len(ours)} points of the sweep"),
+              "(ratio of speed-ups in RL-Zero; ours: at the point nearest to theirs)", where,
+              at_most(1), rows[-1]["zero_speedup"] / rows[0]["zero_speedup"],
+              point[long] / point[short], why=f"it is so at {slower(theirs, ours)}"),
         Claim(f"Accepted {rows[-1]['zero_accept_length']:g} and yet slower than no drafts "
               "(theirs: RL-Think; ours: the worst point of the sweep)", where, at_most(1),
               rows[-1]["think_speedup"], ours[long].min(),
               why="RL-Think's acceptance may be lower than RL-Zero's, which is simulated"),
-        *(Claim(f"Speed-up with drafts of {row['k']:g} tokens in RL-Zero", where,
+        *(Claim(f"Speed-up with drafts of {row['k']:g} tokens in RL-Zero (at that point)", where,
                 near(row["zero_speedup"], 0.2, "{:.2f}"), row["zero_speedup"],
                 point[f"k={row['k']:g}"], why="no point of the sweep is nearer to all three")
           for row in rows),
@@ -136,13 +139,12 @@ def batch_section(source: str, theirs: pd.DataFrame, ours: pd.DataFrame, point: 
         f"{source}. A round took {_listed(rounds)} forwards without drafts, so each draft token "
         f"more cost {_listed(np.diff(rounds) / np.diff(rows.k))} of a forward. In our sweep the "
         f"three speed-ups of RL-Zero are met best by {name_point(point)}, where rounds take "
-        f"{_listed(ours_rounds)} forwards; the claims are judged there. In the whole sweep a draft "
-        f"token more costs {slopes.max() / each:.2f} of a forward at most, on average of both "
-        "steps, "
-        f"by {name_point(steep)}; but there drafts of {rows.k.min()} tokens gain "
+        f"{_listed(ours_rounds)} forwards; the claims are judged there. The longest drafts are "
+        f"slower than the shortest at {slower(theirs, ours)}. In the whole sweep a draft token "
+        f"more costs {slopes.max() / each:.2f} of a forward at most, on average of both steps, by "
+        f"{name_point(steep)}; but there drafts of {rows.k.min()} tokens gain "
         f"{steep[columns(theirs)[0]]:.2f}x, and theirs {rows.zero_speedup.max():.2f}x. One batch "
-        "size "
-        "stands for all here; in theirs it shrinks as rollouts end.",
+        "size stands for all here; in theirs it shrinks as rollouts end.",
         [
             Table("theirs", "Theirs", theirs),
             Table("batches", "Ours, speed-up over no speculation", ours, None, forms),
@@ -160,8 +162,7 @@ def draw_batches(theirs: pd.DataFrame, ours: pd.DataFrame, point: Point) -> Figu
     figure, panels = new_figure(
         "Speed-up of EAGLE-3 by draft length and batch size",
         f"lines: simulated with {LATENCY} (prior) and NeMo-RL's acceptance in RL-Zero; where ours "
-        "is "
-        "nearest to its RL-Zero, stars: its RL-Zero, crosses: its RL-Think (other acceptance)",
+        "is nearest to its RL-Zero, stars: its RL-Zero, crosses: its RL-Think (other acceptance)",
         width=12, panels=len(CONTEXTS), height=4.4,
     )  # fmt: skip
     rows = theirs.sort_values("k").to_dict("records")

@@ -33,9 +33,3 @@ def published(name: str) -> Published:
     with resource.open(encoding="utf-8") as stream:
         frame = pd.read_csv(stream, skiprows=len(head))
     return Published(frame, **told)
-
-
-def names() -> list[str]:
-    """All that there is."""
-    entries = (files(__package__) / "data").iterdir()
-    return sorted(e.name.removesuffix(".csv") for e in entries if e.name.endswith(".csv"))

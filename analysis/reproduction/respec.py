@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from ...sim.step import StepResult
 from ..claim import Claim, at_least, at_most, near
-from ..figures import active_curve
+from ..curves import active_curve
 from ..page import Page, Picture, Section, Table
 from ..style import look, new_figure
 from .drafting import tlt_draft_time
@@ -24,7 +24,7 @@ FIRST = 2  # requests: the point that acceptance is fitted to
 BATCHES = (1, 2, 4, 8, 16, 32, 64, 128)
 ROLLOUT = 128  # requests
 HALVINGS = 12
-AS_TLT, FITTED = "TLT's acceptance", "acceptance fitted to batch 2"
+AS_TLT, FITTED = "TLT's acceptance", f"acceptance fitted to batch {FIRST}"
 FITTED_LONG, FREE = f"fitted, contexts of {LONG:,}", "TLT's acceptance, drafting free"
 
 
@@ -54,14 +54,13 @@ def reproduce_respec(lab: Lab, command: str) -> Page:
         paper="ReSpec (NexSpec), arXiv 2510.26475",
         command=command,
         setup=(
-            "Neither the acceptance nor the cost of their EAGLE-3 drafter is given. Here a tree of "
-            f"{DEPTH} levels, top-k {TOPK} and {VERIFY} tokens has TLT's acceptance at that size "
-            f"(Fig. 13a, another model), and takes TLT's share of a forward to draft "
+            "Neither the acceptance nor the cost of their EAGLE-3 drafter is given. Here a tree "
+            f"of {DEPTH} levels, top-k {TOPK} and {VERIFY} tokens has TLT's acceptance at that "
+            "size (Fig. 13a, another model), and takes TLT's share of a forward to draft "
             f"({1e3 * drafting_s:.1f} ms); a forward takes what `{LATENCY}` says (datasheet "
-            "prior), "
-            f"contexts begin at {CONTEXT:,} tokens. “Fitted” scales acceptance until batch {FIRST} "
-            "agrees, so that the other batch sizes are predictions from one point. Rollouts "
-            f"are those of {lab.caption}."
+            f"prior), contexts begin at {CONTEXT:,} tokens. “Fitted” scales acceptance until batch "
+            f"{FIRST} agrees, so that the other batch sizes are predictions from one point. "
+            f"Rollouts are those of {lab.caption}."
         ),
         claims=[*batch_claims(theirs.frame, table), *rollout_claims(rollout)],
         sections=[
@@ -94,13 +93,18 @@ def fit_share(lab: Lab, drafting_s: float, wanted: float, context: int) -> float
     """The share of TLT's acceptance rates at which the first batch size has the speed-up wanted; 1
     where that is out of reach.
     """
-    if speedup(lab, FIRST, context, drafter(drafting_s)) < wanted:
+    plain = lab.rate(FIRST, context, OUTPUT, latency=LATENCY)
+
+    def too_slow(share: float) -> bool:
+        spec = drafter(drafting_s, share)
+        return lab.rate(FIRST, context, OUTPUT, latency=LATENCY, drafter=spec) < wanted * plain
+
+    if too_slow(1.0):
         return 1.0
     low, high = 0.0, 1.0
     for _ in range(HALVINGS):
         middle = (low + high) / 2
-        slower = speedup(lab, FIRST, context, drafter(drafting_s, middle)) < wanted
-        low, high = (middle, high) if slower else (low, middle)
+        low, high = (middle, high) if too_slow(middle) else (low, middle)
     return (low + high) / 2
 
 
@@ -149,8 +153,10 @@ def batch_section(source: str, theirs: pd.DataFrame, ours: pd.DataFrame, share: 
     )
     return Section(
         "Fig. 7: speed-up by batch size",
-        f"{source}. The gain is gone at ({crossed}); theirs between 2 and 32. The share of TLT's "
-        f"rates that gives their speed-up at batch 2 is {share:.3f}.",
+        f"{source}. The gain is gone at ({crossed}); theirs between "
+        f"{theirs.batch_size[theirs.speedup >= 1].max()} and "
+        f"{theirs.batch_size[theirs.speedup < 1].min()}. The share of TLT's rates that gives their "
+        f"speed-up at batch {FIRST} is {share:.3f}.",
         [Table("batches", "Speed-up over no speculation", table, None,
                dict.fromkeys(["theirs", *kinds], "{:.2f}"))],
         [Picture("batches", "Speed-up by batch size", lambda: draw_batches(theirs, ours))],
@@ -216,7 +222,7 @@ def rollout_section(found: Mapping[str, StepResult], caption: str) -> Section:
     return Section(
         "A rollout",
         f"The last RL step of the trace ({caption}), its first {plain.requests} requests on one "
-        "replica, acceptance fitted to batch 2: the budget `respec` solves for each number of "
+        f"replica, {FITTED}: the budget `respec` solves for each number of "
         "requests which length gives most tokens per second, or none.",
         [Table("rollout", "Makespans", pd.DataFrame(rows), None, forms)],
     )

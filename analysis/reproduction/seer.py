@@ -39,8 +39,7 @@ def reproduce_seer(lab: Lab, command: str) -> Page:
             f"Rollouts: the last RL step of {lab.caption}. Drafts come from the rollout's own text "
             f"and from others of its prompt, {DRAFT} tokens a path, as long as each is likely; "
             "nothing is known of how long theirs were, and their texts are another model's. "
-            "Seconds "
-            f"are of `{LATENCY}` (prior)."
+            f"Seconds are of `{LATENCY}` (prior)."
         ),
         claims=[
             *reference_claims(theirs.frame, finished),
@@ -53,10 +52,9 @@ def reproduce_seer(lab: Lab, command: str) -> Page:
         left_out=(
             "Fig. 7 and divided rollout, context-aware scheduling and its oracle (1.42, 1.56 and "
             "1.63 on Qwen2-VL-72B): they move requests between instances, which the placements "
-            "here "
-            "(`longtail list placements`) do not.",
-            "Draft servers and their network (DGDS): here a group's text is at hand at once, at "
-            "every 16th forward.",
+            "here (`longtail list placements`) do not.",
+            "Draft servers and their network (DGDS): here a group's text is at hand at once, "
+            f"every {DRAFTERS.make('grouped').every} forwards.",
         ),
     )
 
@@ -159,8 +157,7 @@ def reference_section(
         f"{source}. Theirs / ours with so many finished rollouts of the group / ours with so many "
         "that are being written at the same time (drafter `grouped` in the simulator). Finished: "
         f"the first rollouts of each of at most {GROUPS} groups are drafted for, one at a time, "
-        "with "
-        "those after them as references.",
+        "with those after them as references.",
         [Table("references", "Acceptance length, theirs / finished / live", tidy, shown)],
         [Picture("references", "Acceptance by references", lambda: draw_references(tables))],
     )

@@ -160,9 +160,9 @@ def table4_section(source: str, theirs: Grid, ours: Grid) -> Section:
     error = ours.errors(theirs)
     text = (
         f"{source}. Theirs / ours. Ours: so many equal requests with contexts of {CONTEXT:,} "
-        "tokens "
-        f"and {OUTPUT:,} more, tokens per second over those without drafts while all of them "
-        f"decode. Mean error beyond the first column {error.mean():.1%}, largest {error.max():.1%}."
+        f"tokens and {OUTPUT:,} more, tokens per second over those without drafts while all of "
+        f"them decode. Mean error beyond the first column {error.mean():.1%}, largest "
+        f"{error.max():.1%}."
     )
     return Section(
         "Table 4",
@@ -238,8 +238,7 @@ def draw_table4(theirs: Grid, ours: Grid) -> Figure:
     figure, panels = new_figure(
         "Speed-up of speculation by batch size and tokens to verify",
         f"TLT Table 4 (Qwen2.5-32B, TP 4), transcribed, and simulated with {LATENCY} (prior) and "
-        "the "
-        "acceptance of its Fig. 13a; rings: the best at that batch size",
+        "the acceptance of its Fig. 13a; rings: the best at that batch size",
         width=10, panels=2,
     )  # fmt: skip
     top = 1.1 * float(max(theirs.values.max(), ours.values.max()))

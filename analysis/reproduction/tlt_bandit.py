@@ -16,6 +16,7 @@ from ..style import COLOURS, new_figure
 from .lab import EQUAL, Lab, rate_of
 from .tlt_grid import Grid
 
+RELEASED = BegMab()
 ARMS = (16, 32, 48, 64)  # tokens to verify: the rows of Table 4
 BANDITS = {form: f"beg_mab:form={form},arms=1:{'-'.join(map(str, ARMS))}"
            for form in ("printed", "released")}  # fmt: skip
@@ -49,10 +50,9 @@ def static_choices(theirs: Grid, ours: Grid) -> pd.DataFrame:
 
     A size that Table 4 does not have loses an unknown amount.
     """
-    buckets = BegMab().buckets
     rows = []
     for batch in theirs.batches:
-        (picked,) = [arms for start, arms in buckets if start <= batch][-1]
+        (picked,) = [arms for start, arms in RELEASED.buckets if start <= batch][-1]
         row: dict[str, float] = {"batch": batch, "static": picked}
         for who, grid in (("their", theirs), ("our", ours)):
             best, known = grid.best(batch), picked in grid.verify
@@ -82,17 +82,21 @@ def static_section(static: pd.DataFrame) -> Section:
     shown.columns = pd.Index(
         ["batch", "released table", "best of theirs", "loses", "best of ours", "loses here"]
     )
-    return Section(
-        "The static table",
+    text = (
         "As released (BEG with one arm per bucket, `beg_mab` by default) the number to verify "
-        "depends on the batch size alone: 48 for one request, 32 for 2 to 4, 16 for 5 to 20, 8 "
-        "from "
-        "21 on. Beside it the best of Table 4, theirs and ours, and how much speed the table's "
-        "pick "
-        "loses against it; 8 is not in Table 4.",
-        [Table("static", "Tokens to verify", static, shown,
-               {"loses": "{:.1%}", "loses here": "{:.1%}"})],
-    )  # fmt: skip
+        f"depends on the batch size alone: {table_words(RELEASED.buckets)}. Beside it the best of "
+        "Table 4, theirs and ours, and how much speed the table's pick loses against it, where "
+        "Table 4 has that number."
+    )
+    forms = {"loses": "{:.1%}", "loses here": "{:.1%}"}
+    return Section(
+        "The static table", text, [Table("static", "Tokens to verify", static, shown, forms)]
+    )
+
+
+def table_words(buckets: Sequence[tuple[int, Sequence[int]]]) -> str:
+    """`48 from 1 request on, …`: a static table for people."""
+    return ", ".join(f"{arms[0]} from {start} on" for start, arms in buckets)
 
 
 def learn(
@@ -137,14 +141,13 @@ def bandit_section(learnt: pd.DataFrame) -> Section:
     forms = {f"{v}": "{:.0%}" for v in ARMS} | {"regret": "{:.1%}"}
     return Section(
         "What the bandit learns",
-        f"BEG with all of {', '.join(map(str, ARMS))} in one bucket, epsilon 0.1 and a window of "
-        "300, as printed and as released, beginning with nothing at each batch size: equal "
-        "requests, "
-        f"{EQUAL} over the batch size engines of them, each with a bandit of its own. The columns "
-        "of sizes: share of the forwards in the second half in "
-        "which it was verified. Regret: against always using the fastest size. As printed, rewards "
-        "are kept over all batch sizes together; here each batch size is alone, so that this does "
-        "not show.",
+        f"BEG with all of {', '.join(map(str, ARMS))} in one bucket, epsilon {RELEASED.epsilon:g} "
+        f"and a window of {RELEASED.window}, as printed and as released, beginning with nothing at "
+        f"each batch size: equal requests, {EQUAL} over the batch size engines of them, each with "
+        "a bandit of its own. The columns of sizes: share of the forwards in the second half in "
+        "which it was verified. Regret: against always using the fastest size. As printed, "
+        "rewards are kept over all batch sizes together; here each batch size is alone, so that "
+        "this does not show.",
         [Table("bandit", "Sizes chosen", learnt, shown.rename(columns=columns), forms)],
         [Picture("bandit", "Sizes that the bandit chose", lambda: draw_bandit(learnt))],
     )
@@ -154,8 +157,8 @@ def draw_bandit(learnt: pd.DataFrame) -> Figure:
     """Stacked shares by batch size, one panel per form."""
     figure, panels = new_figure(
         "Tokens to verify that TLT's bandit chose, second half of its forwards",
-        "simulated, equal requests; epsilon 0.1, so that each other size is tried in 2.5 % of the "
-        "forwards; crosses: the fastest size",
+        f"simulated, equal requests; epsilon {RELEASED.epsilon:g}, so that each other size is "
+        f"tried in {RELEASED.epsilon / len(ARMS):.1%} of the forwards; crosses: the fastest size",
         width=10, panels=2, height=4,
     )  # fmt: skip
     for axes, form in zip(panels, BANDITS, strict=True):

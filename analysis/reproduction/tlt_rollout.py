@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from ...sim.step import StepResult
 from ...sim.workload import Workload
 from ..claim import Claim, near
-from ..figures import active_curve
+from ..curves import active_curve
 from ..page import Part, Picture, Section, Table
 from ..style import COLOURS, MARKERS, look, new_figure
 from .lab import Lab, part
@@ -121,23 +121,18 @@ def case_section(lab: Lab, rollout: Mapping[str, StepResult], words: str) -> Sec
     count = rollout[NONE].requests
     forms = {"seconds": "{:.2f}", "speed-up": "{:.2f}x", "over the best": "{:.1%}",
              "draft tokens per output token": "{:.1f}"}  # fmt: skip
-    drawn = {name: rollout[name] for name in (NONE, PAPER_SWITCH, SHIPPED, STATIC)}
+    drawn = rollout_drawn({name: rollout[name] for name in (NONE, PAPER_SWITCH, SHIPPED, STATIC)},
+                          rollout[LEARNING])  # fmt: skip
     return Section(
         "A rollout: the switch at 32 requests",
         f"The last RL step of the trace ({lab.caption}), its first {count} requests on one "
-        "replica. "
-        f"The paper's case study has {CASE}, and reports {CASE_SPEEDUP}x; {words}. The last two "
-        "rows "
+        f"replica. The paper's case study has {CASE}, and reports {CASE_SPEEDUP}x; {words}. The "
+        "last two rows "
         "go on beyond 32 requests with what is best at 32. " + tried(rollout[LEARNING]),
         [Table("rollout", f"{count} requests", pd.DataFrame(rows), None, forms)],
-        [
-            Picture(
-                "rollout",
-                "Requests left over time, and the bandit's sizes",
-                lambda: draw_rollout(drawn, rollout[LEARNING], lab.caption),
-            )
-        ],
-    )
+        [Picture("rollout", "Requests left over time, and the bandit's sizes",
+                 lambda: draw_rollout(drawn, lab.caption), drawn)],
+    )  # fmt: skip
 
 
 def tried(step: StepResult) -> str:
@@ -151,32 +146,42 @@ def tried(step: StepResult) -> str:
     )
 
 
-def draw_rollout(rollout: Mapping[str, StepResult], learning: StepResult, caption: str) -> Figure:
+def rollout_drawn(found: Mapping[str, StepResult], learning: StepResult) -> pd.DataFrame:
+    """Columns policy, seconds, requests, verify: requests not yet finished from then on; of the
+    bandit those in each forward with drafts, and how many tokens it verified.
+    """
+    frames = []
+    for name, step in found.items():
+        seconds, left = active_curve(step)
+        frames.append(pd.DataFrame({"policy": name, "seconds": seconds, "requests": left}))
+    assert learning.log is not None
+    log = learning.log[learning.log.drafted > 0]
+    pulls = log[["begin_s", "requests"]].rename(columns={"begin_s": "seconds"})
+    frames.append(pulls.assign(policy=LEARNING, verify=arms_pulled(log)))
+    return pd.concat(frames, ignore_index=True)
+
+
+def draw_rollout(drawn: pd.DataFrame, caption: str) -> Figure:
     """Requests not yet finished over time, and beside it what the bandit verified when."""
     figure, (axes, arms) = new_figure(
         "TLT's switch, static table and bandit on a rollout",
         f"{caption}; simulated, Qwen2.5-32B's roofline (prior) and TLT's acceptance",
         width=11, panels=2,
     )  # fmt: skip
-    for i, (name, step) in enumerate(rollout.items()):
-        seconds, left = active_curve(step)
-        words = f"{name}  {step.makespan_s:.1f} s"
-        axes.plot(seconds, left, drawstyle="steps-post", label=words, **look(i))
-    axes.set(xlabel="time since the RL step began [s]", ylabel="requests not yet finished",
-             xlim=(0, None), ylim=(0, None), title="requests left")  # fmt: skip
+    pulls = drawn[drawn.policy == LEARNING]
+    for i, (name, mine) in enumerate(drawn.drop(pulls.index).groupby("policy", sort=False)):
+        words = f"{name}  {mine.seconds.max():.1f} s"
+        axes.plot(mine.seconds, mine.requests, drawstyle="steps-post", label=words, **look(i))
+    axes.set(ylabel="requests not yet finished", xlim=(0, None), title="requests left")
     axes.legend(fontsize=8, loc="upper right")
-    assert learning.log is not None
-    log = learning.log[learning.log.drafted > 0]
-    pulled = arms_pulled(log)
     for i, verify in enumerate(ARMS):
-        mine = log[pulled == verify]
-        arms.plot(mine.begin_s, mine.requests, linestyle="none", marker=MARKERS[i + 1],
+        mine = pulls[pulls.verify == verify]
+        arms.plot(mine.seconds, mine.requests, linestyle="none", marker=MARKERS[i + 1],
                   markersize=4, color=COLOURS[i + 1], label=f"{verify} tokens")  # fmt: skip
-    arms.set(xlabel="time since the RL step began [s]", ylabel="requests in the forward",
-             ylim=(0, None), title=LEARNING)  # fmt: skip
+    arms.set(ylabel="requests in the forward", title=LEARNING)
     arms.legend(fontsize=8, loc="upper right", title="tokens to verify", title_fontsize=8)
     for panel in (axes, arms):
-        panel.set_ylim(0, 1.4 * panel.dataLim.y1)  # room for the legend
+        panel.set(xlabel="time since the RL step began [s]", ylim=(0, 1.4 * panel.dataLim.y1))
         if panel.dataLim.y1 >= LIMIT:
             panel.axhline(LIMIT, color="#888888", linewidth=1)
     return figure
