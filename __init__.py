@@ -4,21 +4,43 @@
     result = longtail.simulate("T.parquet", drafter="suffix:scope=both", budget="das")
     print(result.makespan_s, result.regret)
 
+The functions are the commands of the same names, with the same options. A trace is a file's path,
+`sample` for the bundled one, what `read_trace` gave, or, so that profiles of drafters are computed
+once for many calls, what `read_workload` gave. All raise TraceError or ComponentError for unusable
+input, in a line that names the file, the row and the remedy.
+
 Names are loaded when first used; neither torch nor vLLM is needed.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import pandas as pd
 
+    from .analysis.advice.advise import Advice
+    from .analysis.drafters import Comparison
+    from .sim.limits import Limits
     from .sim.simulate import Result
+    from .sim.workload import Workload
     from .traces.store import Trace
 
-__all__ = ["read_step_log", "read_trace", "sample_path", "simulate", "sweep"]
+__all__ = [
+    "advise",
+    "drafters",
+    "read_step_log",
+    "read_trace",
+    "read_workload",
+    "sample_path",
+    "simulate",
+    "sweep",
+]
+
+AnyTrace: TypeAlias = "str | Path | Trace | Workload"
 
 
 def read_trace(path: str | Path) -> Trace:
@@ -26,6 +48,23 @@ def read_trace(path: str | Path) -> Trace:
     from .traces import find_trace, open_trace
 
     return open_trace(find_trace(path))
+
+
+def read_workload(
+    trace: AnyTrace, *, cap: int | None = None, rl_steps: Sequence[int] | None = None
+) -> Workload:
+    """A trace made ready to be simulated, up to the last of `rl_steps` (all by default).
+
+    cap: output tokens that every request is told; by default the trace's. Raises TraceError.
+    """
+    from .sim.workload import Workload
+
+    if isinstance(trace, Workload):
+        if cap is not None:
+            raise ValueError("a workload has its cap already: give it to read_workload")
+        return trace
+    opened = read_trace(trace) if isinstance(trace, str | Path) else trace
+    return Workload.from_trace(opened, cap=cap, rl_steps=rl_steps)
 
 
 def read_step_log(folder: str | Path, kind: str = "forwards") -> pd.DataFrame:
@@ -46,42 +85,89 @@ def sample_path() -> Path:
 
 
 def simulate(
-    trace: str | Path | Trace,
+    trace: AnyTrace,
     *,
     rl_steps: list[int] | None = None,
     cap: int | None = None,
     log: bool = False,
     **setup: Any,
 ) -> Result:
-    """Simulate a trace under one configuration.
+    """Simulate a trace under one configuration; `to_json()` is what the command prints.
 
-    setup: drafter, budget, latency, placement as inline specifications, and limits
-    (sim.limits.Limits).
-    Raises TraceError or ComponentError for unusable input.
+    setup: drafter, budget, latency, placement as inline specifications, and limits by their names
+    (max_num_seqs, max_num_batched_tokens, kv_tokens, block_size, replicas). log: keep a row per
+    forward.
     """
     from .sim.simulate import Setup
     from .sim.simulate import simulate as run
-    from .sim.workload import Workload
 
-    opened = read_trace(trace) if isinstance(trace, (str, Path)) else trace
-    load = Workload.from_trace(opened, cap=cap, rl_steps=rl_steps)
-    return run(load, Setup.of(**setup), rl_steps=rl_steps, log=log)
+    made = Setup.of(limits=_limits(setup), **setup)
+    load = read_workload(trace, cap=cap, rl_steps=rl_steps)
+    return run(load, made, rl_steps=rl_steps, log=log)
 
 
 def sweep(
-    trace: str | Path | Trace,
+    trace: AnyTrace,
     *,
     rl_steps: list[int] | None = None,
     cap: int | None = None,
     jobs: int | None = None,
     **grid: Any,
-) -> Any:
-    """Simulate every combination; lists of specifications in, one tidy pandas DataFrame out."""
+) -> pd.DataFrame:
+    """Simulate every combination: a tidy table, a row for each point and RL step.
+
+    grid: as `simulate`'s setup, each a value or a list of them. jobs: processes, all cores by
+    default.
+    """
     from .sim.grid import Grid
     from .sim.sweep import sweep as run
-    from .sim.workload import Workload
 
-    opened = read_trace(trace) if isinstance(trace, (str, Path)) else trace
-    load = Workload.from_trace(opened, cap=cap, rl_steps=rl_steps)
-    grid = {k: [v] if isinstance(v, (str, int, dict)) else v for k, v in grid.items()}
-    return run(load, Grid(**grid).setups(), rl_steps=rl_steps, jobs=jobs)
+    setups = Grid(
+        **{k: v if isinstance(v, list | tuple) else [v] for k, v in grid.items()}
+    ).setups()
+    load = read_workload(trace, cap=cap, rl_steps=rl_steps)
+    return run(load, setups, rl_steps=rl_steps, jobs=jobs)
+
+
+def advise(
+    trace: AnyTrace,
+    *,
+    rl_steps: list[int] | None = None,
+    cap: int | None = None,
+    **options: Any,
+) -> Advice:
+    """What to turn on for rollouts like these, with its interval and what it rests on.
+
+    options: engine (longtail or vllm), latency, drafters and budgets (lists; those tried by default
+    are the command's), requests of an RL step, and limits as in `simulate`. As JSON:
+    `longtail.analysis.advice.document.document`.
+    """
+    from .analysis.advice.advise import advise as run
+
+    limits = _limits(options)
+    load = read_workload(trace, cap=cap, rl_steps=rl_steps)
+    return run(load, limits=limits, rl_steps=rl_steps, **options)
+
+
+def drafters(
+    trace: AnyTrace, specs: Sequence[str] = (), *, rl_steps: list[int] | None = None, **options: Any
+) -> Comparison:
+    """Compare drafters, all that the trace allows by default: `rows`, the fastest first.
+
+    options: latency, and limits as in `simulate`.
+    """
+    from .analysis.drafters import compare_drafters
+
+    limits = _limits(options)
+    load = read_workload(trace, rl_steps=rl_steps)
+    return compare_drafters(load, specs, limits=limits, rl_steps=rl_steps, **options)
+
+
+def _limits(options: dict[str, Any]) -> Limits:
+    """Taken out of the options, where they stand by name or as `limits`."""
+    from dataclasses import fields
+
+    from .sim.limits import Limits
+
+    named = {f.name: options.pop(f.name) for f in fields(Limits) if f.name in options}
+    return Limits(**named) if named else options.pop("limits", None) or Limits()

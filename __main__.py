@@ -1,5 +1,5 @@
 """`python -m longtail`."""
 
-from .cli import main
+from longtail.cli import main
 
 main()

@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from .options import check_file, folder_option
 from .traces.step_list import Steps
 
 
@@ -34,7 +35,7 @@ def calibrate(runs: tuple[str, ...], bench: tuple[str, ...], output: str) -> Non
     from .analysis.show_calibration import show_calibration
 
     path = Path(output)
-    _check_json(path)
+    check_file(path, ".json")
     cases = [case for file in bench for case in read_bench(file)]
     made = fit(read_runs(runs), cases)
     pictures = write_calibration(made, path)
@@ -71,7 +72,7 @@ def calibrate(runs: tuple[str, ...], bench: tuple[str, ...], output: str) -> Non
 @click.option("--engine", multiple=True, metavar="NAME=VALUE", help="With --run, as in `run`.")
 @click.option("--repeats", type=click.IntRange(min=1), default=3, show_default=True,
               help="With --run: each policy so often, in turns.")  # fmt: skip
-@click.option("-o", "--output", type=click.Path(file_okay=False), metavar="DIR")
+@folder_option("Where runs, calibrations, tables and pictures are kept.")
 def validate(
     trace: str | None,
     live: tuple[str, ...],
@@ -163,12 +164,3 @@ def _run_live(
     for jobs in in_turns(work, model, policy, parse_engine(engine), repeats):
         run_jobs(jobs, folder, say=lambda line: click.echo(line, err=True))
     return folder
-
-
-def _check_json(path: Path) -> None:
-    from .traces.schema import TraceError
-
-    if path.suffix != ".json":
-        raise TraceError("a calibration is JSON", file=path, remedy="end its name in .json")
-    if not path.parent.is_dir():
-        raise TraceError("no such folder", file=path.parent, remedy="make it, or choose another")

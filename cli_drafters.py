@@ -6,7 +6,9 @@ from pathlib import Path
 
 import click
 
-from .options import say_if_compiling
+from . import read_workload
+from .analysis.progress import bar
+from .options import folder_option, say_if_compiling
 from .traces.step_list import Steps
 
 
@@ -26,13 +28,7 @@ from .traces.step_list import Steps
     metavar="1,3..5",
     help="Judge these RL steps only; all but the first by default.",
 )
-@click.option(
-    "-o",
-    "--output",
-    type=click.Path(file_okay=False),
-    metavar="DIR",
-    help="Write the tables (.csv) and pictures (.png, .svg).",
-)
+@folder_option("Write the tables (.csv) and pictures (.png, .svg).")
 def drafters(
     trace: str,
     drafter: tuple[str, ...],
@@ -53,21 +49,14 @@ def drafters(
     """
     say_if_compiling()
     from .analysis.drafters import compare_drafters
-    from .analysis.progress import bar
     from .analysis.show import caption
     from .analysis.show_drafters import conditions, show_drafters, write_tables
+    from .analysis.write_page import check_folder
     from .sim.limits import Limits
-    from .sim.workload import Workload
-    from .traces import TraceError, find_trace, open_trace
 
-    load = Workload.from_trace(open_trace(find_trace(trace)), rl_steps=rl_steps)
     if output:
-        try:
-            Path(output).mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise TraceError(
-                f"cannot be written ({error.strerror})", file=output, remedy="choose another -o"
-            ) from None
+        check_folder(Path(output))
+    load = read_workload(trace, rl_steps=rl_steps)
     with bar("comparing drafters", None) as advance:
         found = compare_drafters(
             load,
@@ -81,6 +70,7 @@ def drafters(
     if output:
         from .analysis.drafter_figures import draw_drafters
 
+        Path(output).mkdir(parents=True, exist_ok=True)
         words = f"{caption(load)}; {conditions(found)}"
         paths = write_tables(found, Path(output)) + draw_drafters(found, words, Path(output))
         for path in paths:

@@ -9,6 +9,8 @@ from typing import Any
 
 import click
 
+from .analysis.track import Track, tracked_job
+from .options import folder_option, track_option
 from .traces.step_list import Steps
 
 
@@ -93,7 +95,8 @@ def _sampling_options(command: Any) -> Any:
 @click.option("--minutes", type=click.FloatRange(min=0), help="Begin no run after so long.")
 @_engine_options
 @_sampling_options
-@click.option("-o", "--output", type=click.Path(file_okay=False), required=True, metavar="DIR")
+@track_option
+@folder_option("A folder for each run.", required=True)
 def run(
     source: str | None,
     policy: tuple[str, ...],
@@ -106,6 +109,7 @@ def run(
     model: str,
     latency: str | None,
     engine: tuple[str, ...],
+    track: Track | None,
     output: str,
     prompts: int | None,
     **sampling: Any,
@@ -124,13 +128,14 @@ def run(
     from .analysis.live import show_parity, show_runs
     from .engine.job import Generate, JobError, Replay, run_jobs
     from .engine.policies import parse_engine, parse_policy
+    from .engine.step_log import read_step_log
     from .traces.sample import find_trace
 
     folder = Path(output)
     if suite:
         if source or policy:
             raise click.UsageError("a suite has its own policies: give it traces, with --trace")
-        refuse_others("--suite", {"minutes", "traces", "suite", "output"})
+        refuse_others("--suite", {"minutes", "traces", "suite", "track", "output"})
         if suite == "gpu":
             _need_gpu()
         if suite == "verify":
@@ -151,8 +156,8 @@ def run(
         if rl_steps and not replay:
             raise click.UsageError("--rl-steps is for --replay")
         if replay:
-            common = {"source", "policy", "baseline", "replay", "rl_steps", "minutes", "output"}
-            refuse_others("--replay", {*common, "model", "latency", "engine"})
+            what = {"source", "policy", "baseline", "replay", "rl_steps", "minutes"}
+            refuse_others("--replay", {*what, "model", "latency", "engine", "track", "output"})
         named = [parse_policy(text, latency) for text in policy or ("suffix/das",)]
         if len({p.name for p in named}) < len(named):
             raise click.UsageError("a policy is given twice")
@@ -181,6 +186,9 @@ def run(
     agrees = show_parity(jobs, folder) if replay or suite else True
     if failed:
         click.echo(f"error: {failed}", err=True)
+    for job in jobs:
+        if track and job.name in summaries:
+            track(tracked_job(job, summaries[job.name], read_step_log(folder / job.name / "steps")))
     if failed or not agrees:
         sys.exit(1)
 

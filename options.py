@@ -1,44 +1,99 @@
-"""What verbs share: the options of a configuration, from words or YAML; a word on compiling."""
+"""What verbs share: options (those of a configuration also from YAML), a file refused before the
+work, a word on compiling.
+"""
 
 from __future__ import annotations
 
+import functools
+import logging
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from .analysis.track import TRACKERS, find_tracker
 from .traces.step_list import Steps
 
+if TYPE_CHECKING:
+    from .policies.config import Config
+
+logger = logging.getLogger(__name__)
+
+COMPONENTS = ("drafter", "budget", "latency", "placement")
 LIMITS = ("max_num_seqs", "max_num_batched_tokens", "kv_tokens", "block_size", "replicas")
+TABLES = (".parquet", ".csv")
+CONFIG = "longtail.config"  # where a command's context keeps the YAML file that it was given
+
+track_option = click.option(
+    "--track",
+    type=click.Choice(list(TRACKERS)),
+    callback=lambda ctx, param, name: name and find_tracker(name),
+    help="Keep configuration and results in an experiment tracker, too. It has to be installed; "
+    "wandb stays offline unless WANDB_MODE says otherwise.",
+)
+
+
+def folder_option(
+    help: str, default: str | None = None, required: bool = False
+) -> Callable[[Any], Any]:
+    """`-o DIR`."""
+    more: dict[str, Any] = {} if default is None else {"default": default, "show_default": True}
+    return click.option(
+        "-o",
+        "--output",
+        type=click.Path(file_okay=False),
+        required=required,
+        metavar="DIR",
+        help=help,
+        **more,
+    )
 
 
 def say_if_compiling() -> None:
     """For the rest of this command. To be called before anything compiled is imported: importing it
     is what compiles.
     """
-    from .policies.compiled import told_of_compiling
+    from .policies.compiled import cache_folder, told_of_compiling
 
     def say() -> None:
         click.echo("Compiling what is used for the first time (up to 15 s) …", err=True)
 
     click.get_current_context().with_resource(told_of_compiling(say))
+    logger.info("compiled code is kept in %s", cache_folder())
 
 
-def _read_config(ctx: click.Context, path: str) -> dict[str, Any]:
+def check_file(path: Path, *endings: str) -> None:
+    """Refuse a file that could not be written before the work, not after it."""
+    from .traces import TraceError
+
+    if path.suffix not in endings:
+        raise TraceError(
+            "unknown kind of file", file=path, remedy=f"end it in {' or '.join(endings)}"
+        )
+    if not path.absolute().parent.is_dir():
+        raise TraceError("no such folder", file=path.parent, remedy="make it, or choose another")
+
+
+def _read_config(ctx: click.Context, path: str) -> Config:
     """A YAML file's options become defaults of the command; those it takes several of, as lists."""
     from .policies.config import read_config
 
     params = {p.opts[-1].lstrip("-").replace("-", "_"): p for p in ctx.command.params}
-    options = {}
-    for key, value in read_config(Path(path), [k for k in params if k != "config"]).items():
+    config = read_config(Path(path), [k for k in params if k != "config"])
+    ctx.default_map = defaults = {}
+    for key, value in config.items():
         param = params[key]
         several = getattr(param, "multiple", False)
         if isinstance(value, list) and not several and not isinstance(param.type, Steps):
-            raise click.UsageError(f"{path}: '{key}' takes one value; several are for `sweep`")
-        options[param.name or key] = [value] if several and not isinstance(value, list) else value
-    ctx.default_map = options
-    return options
+            raise config.error(f"'{key}' takes one value; several are for `sweep`", key)
+        defaults[param.name or key] = [value] if several and not isinstance(value, list) else value
+        try:
+            param.type_cast_value(ctx, defaults[param.name or key])
+        except click.BadParameter as error:
+            raise config.error(f"{key}: {error.message}", key) from None
+    ctx.meta[CONFIG] = config
+    return config
 
 
 def _load_config(ctx: click.Context, param: click.Parameter, value: str | None) -> None:
@@ -56,10 +111,39 @@ def trace_or_config(ctx: click.Context, param: click.Parameter, value: str) -> s
     return str(trace)
 
 
+def _naming_rows(verb: Any, many: bool) -> Any:
+    """The verb; a component that its YAML file names and that cannot be made is reported with its
+    row.
+    """
+
+    @functools.wraps(verb)
+    def command(*words: Any, **options: Any) -> Any:
+        from .policies.registry import ComponentError
+
+        try:
+            return verb(*words, **options)
+        except ComponentError:
+            from .sim.grid import Grid
+            from .sim.simulate import Setup
+
+            ctx = click.get_current_context()
+            for key in COMPONENTS:
+                if ctx.get_parameter_source(key) is click.core.ParameterSource.DEFAULT_MAP:
+
+                    def make(spec: Any, key: str = key) -> Any:
+                        return Grid(**{key: [spec]}).setups() if many else Setup.of(**{key: spec})
+
+                    ctx.meta[CONFIG].check(key, make)
+            raise
+
+    return command
+
+
 def configuration(many: bool) -> Callable[[Any], Any]:
     """The options that make up a configuration; with `many`, each may be given several times."""
 
-    def decorate(command: Any) -> Any:
+    def decorate(verb: Any) -> Any:
+        command = _naming_rows(verb, many)
         text: dict[str, Any] = {
             "multiple": many,
             "metavar": "NAME[:KEY=VALUE,…]",

@@ -34,6 +34,13 @@ from ..traces.schema import TraceError
 from ..traces.select import traces_in
 from ..traces.store import Trace, open_trace
 
+MAKE = {
+    "drafter": DRAFTERS.make,
+    "budget": BUDGETS.make,
+    "placement": PLACEMENTS.make,
+    "latency": make_latency,
+}
+
 
 @dataclass(frozen=True)
 class LiveSettings:
@@ -52,12 +59,7 @@ class LiveSettings:
     source: str = field(default="arguments", compare=False)  # where this was read
 
     def __post_init__(self) -> None:
-        for name, make in (
-            ("drafter", DRAFTERS.make),
-            ("budget", BUDGETS.make),
-            ("placement", PLACEMENTS.make),
-            ("latency", make_latency),
-        ):
+        for name, make in MAKE.items():
             value = getattr(self, name)
             if isinstance(value, str | Mapping):
                 object.__setattr__(self, name, make(value))
@@ -130,6 +132,9 @@ class LiveSettings:
         try:
             return cls(**values, source=str(path))
         except ComponentError as error:
+            for name, make in MAKE.items():
+                if name in values:
+                    values.check(name, make)  # which names the row
             raise ComponentError(f"{path}: {error}") from None
 
     @classmethod

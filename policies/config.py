@@ -20,7 +20,7 @@ class Config(dict[str, Any]):
         super().__init__()
         self.path = path
         self._nodes: dict[str, yaml.Node] = {}
-        self._rows: dict[str, int] = {}
+        self._rows: dict[str, int | None] = {}
         for key, value in root.value:
             name = _name(key.value)
             if name in self._rows:
@@ -29,9 +29,9 @@ class Config(dict[str, Any]):
                 )
             self._nodes[name], self._rows[name] = value, _row(key)
 
-    def error(self, problem: str, at: str | int, remedy: str | None = None) -> TraceError:
+    def error(self, problem: str, at: str | int | None, remedy: str | None = None) -> TraceError:
         """What is wrong with the key `at`, or with a row, to be raised."""
-        row = at if isinstance(at, int) else self._rows.get(at)
+        row = self._rows.get(at) if isinstance(at, str) else at
         return TraceError(problem, file=self.path, row=row, remedy=remedy)
 
     def check(self, key: str, make: Callable[[Any], object]) -> None:
@@ -39,17 +39,15 @@ class Config(dict[str, Any]):
         cannot make components.
         """
         specs = self[key] if isinstance(self[key], list) else [self[key]]
-        for spec, node in zip(specs, self._items(key), strict=True):
+        node = self._nodes.get(key)  # none of what YAML merged from elsewhere
+        nodes = node.value if isinstance(node, yaml.SequenceNode) else [node] * len(specs)
+        for spec, node in zip(specs, nodes, strict=True):
             try:
                 make(spec)
             except ComponentError as error:
                 options = node.value if isinstance(node, yaml.MappingNode) else []
                 rows = {name.value: _row(name) for name, _ in options}
                 raise self.error(str(error), rows.get(error.key, _row(node))) from None
-
-    def _items(self, key: str) -> list[yaml.Node]:
-        node = self._nodes[key]
-        return node.value if isinstance(node, yaml.SequenceNode) else [node]
 
 
 def read_config(path: Path, known: Collection[str]) -> Config:
@@ -92,8 +90,8 @@ def _name(key: object) -> str:
     return str(key).replace("-", "_")
 
 
-def _row(node: yaml.Node) -> int:
-    return int(node.start_mark.line) + 1
+def _row(node: yaml.Node | None) -> int | None:
+    return None if node is None else int(node.start_mark.line) + 1
 
 
 def _inline(value: Any) -> Any:

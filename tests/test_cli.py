@@ -2,12 +2,15 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import pandas as pd
 import pytest
+
+from longtail.cli import main
 
 LONGTAIL = [sys.executable, "-m", "longtail"]
 TOTALS = {
@@ -76,15 +79,23 @@ def test_a_synthetic_trace_is_called_so(trace: str) -> None:
     ],
 )
 def test_unusable_input_is_one_line_and_exit_code_2(
-    trace: str, tmp_path: Path, words: list[str], message: str
+    trace: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    words: list[str],
+    message: str,
 ) -> None:
     (tmp_path / "other.csv").write_text("a,b\n1,2\n")
     names = {"TRACE": trace, "CSV": str(tmp_path / "other.csv"), "log.txt": str(tmp_path / "l.txt")}
-    done = longtail(*(names.get(w, w) for w in words))
-    assert done.returncode == 2
-    assert message in done.stderr and done.stderr.startswith("error: ")
-    assert done.stderr.count("\n") == 1
-    assert done.stdout == ""
+    monkeypatch.setattr(sys, "argv", ["longtail", *(names.get(w, w) for w in words)])
+    monkeypatch.setattr(signal, "signal", lambda *_: None)  # this process keeps its own handlers
+    with pytest.raises(SystemExit) as left:
+        main()
+    shown = capsys.readouterr()
+    lines = [line for line in shown.err.splitlines() if not line.startswith("Compiling")]
+    assert left.value.code == 2 and shown.out == ""
+    assert len(lines) == 1 and lines[0].startswith("error: ") and message in lines[0]
     assert sorted(p.name for p in tmp_path.iterdir()) == ["other.csv"]
 
 

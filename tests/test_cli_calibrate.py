@@ -24,12 +24,21 @@ def command(*words: object) -> Result:
     return CliRunner().invoke(cli, [str(word) for word in words])
 
 
-@pytest.fixture
-def runs(tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("live") / "runs"
     for number, drafter in enumerate(("none", "ngram:k=4")):
         making = Making(noise=0.05, seed=number, requests=32)
-        write_run(tmp_path / "runs" / drafter.partition(":")[0], drafter, making)
-    return tmp_path / "runs"
+        write_run(folder / drafter.partition(":")[0], drafter, making)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def calibrated(runs: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """What `calibrate` writes of the runs."""
+    path = tmp_path_factory.mktemp("calibrated") / "model.json"
+    assert command("calibrate", runs, "-o", path).exit_code == 0
+    return path.read_text()
 
 
 def test_from_logs_to_a_simulation(runs: Path, tmp_path: Path) -> None:
@@ -57,10 +66,9 @@ def test_from_logs_to_a_simulation(runs: Path, tmp_path: Path) -> None:
     assert table.exit_code == 0 and "calibration model.json" in table.output
 
 
-def test_the_same_logs_the_same_file(runs: Path, tmp_path: Path) -> None:
-    for name in ("a.json", "b.json"):
-        assert command("calibrate", runs, "-o", tmp_path / name).exit_code == 0
-    assert (tmp_path / "a.json").read_bytes() == (tmp_path / "b.json").read_bytes()
+def test_the_same_logs_the_same_file(runs: Path, calibrated: str, tmp_path: Path) -> None:
+    assert command("calibrate", runs, "-o", tmp_path / "again.json").exit_code == 0
+    assert (tmp_path / "again.json").read_text() == calibrated
 
 
 def test_batches_timed_by_vllm_itself_extend_the_range(runs: Path, tmp_path: Path) -> None:
@@ -140,28 +148,27 @@ def test_latencies_that_are_no_calibration(
     ],
 )
 def test_a_calibration_edited_by_hand(
-    runs: Path, tmp_path: Path, change: Callable[[dict[str, Any]], object]
+    calibrated: str, tmp_path: Path, change: Callable[[dict[str, Any]], object]
 ) -> None:
     """Refused before the clock stands still: with seconds that are no numbers nothing ever ends."""
     model = tmp_path / "model.json"
-    command("calibrate", runs, "-o", model)
-    content = json.loads(model.read_text())
+    content = json.loads(calibrated)
     change(content)
     model.write_text(json.dumps(content))
     done = command("simulate", "sample", "--rl-steps", 1, "--latency", model)
     assert isinstance(done.exception, ComponentError) and str(model) in str(done.exception)
 
 
-def test_another_content_under_the_same_name(runs: Path, tmp_path: Path) -> None:
+def test_another_content_under_the_same_name(calibrated: str, tmp_path: Path) -> None:
     model = tmp_path / "model.json"
-    command("calibrate", runs, "-o", model)
+    model.write_text(calibrated)
     latency = make_latency(str(model))
     model.write_text(model.read_text().replace("CPU", "GPU"))
     with pytest.raises(ComponentError, match="another file"):
         make_latency({"name": "calibrated", "file": str(model), "digest": latency.digest})
 
 
-def test_what_validate_refuses(runs: Path, tmp_path: Path) -> None:
+def test_what_validate_refuses(runs: Path, calibrated: str, tmp_path: Path) -> None:
     out, edited = tmp_path / "out", tmp_path / "edited.json"
     edited.write_text("{}")
     for words, problem in (
@@ -182,7 +189,7 @@ def test_what_validate_refuses(runs: Path, tmp_path: Path) -> None:
         (["--live", runs, "-o", tmp_path / "a,b"], "comma"),
     ):
         assert problem in command("validate", *words).output
-    command("calibrate", runs, "-o", tmp_path / "model.json")
+    (tmp_path / "model.json").write_text(calibrated)
     words = ["--live", runs, "--calibration", tmp_path / "model.json", "-o", out]
     assert "not a replay" in str(command("validate", *words).exception)
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pandas as pd
@@ -11,7 +9,9 @@ import pytest
 from click.testing import CliRunner, Result
 
 from longtail.cli import cli
-from longtail.traces.synth import Recipe, synthesize
+from longtail.policies.registry import ComponentError
+from longtail.traces import TraceError
+from longtail.traces.synth import LogNormal, Recipe, synthesize
 
 FILES = {"drafters.csv", "reliability.csv", "staleness.csv", "reliability.png", "reliability.svg"}
 FILES |= {"staleness.png", "staleness.svg"}
@@ -24,7 +24,7 @@ def command(*words: object) -> Result:
 @pytest.fixture(scope="module")
 def trace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("drafters") / "t.parquet"
-    synthesize(path, Recipe(rl_steps=3, prompts=4, samples=4, seed=2))
+    synthesize(path, Recipe(rl_steps=3, prompts=4, samples=4, seed=2, lengths=LogNormal(150, 0.6)))
     return path
 
 
@@ -73,19 +73,15 @@ def test_asked_for_without_files(trace: Path) -> None:
     ],
 )
 def test_unusable_input_is_one_line(trace: Path, words: list[str], message: str) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "longtail", "drafters", str(trace), *words],
-        capture_output=True,
-        text=True,
-    )
-    lines = [line for line in done.stderr.splitlines() if not line.startswith("Compiling")]
-    assert done.returncode == 2 and len(lines) == 1 and not done.stdout
-    assert lines[0].startswith("error: ") and message in lines[0]
+    done = command("drafters", trace, *words)
+    assert isinstance(done.exception, TraceError | ComponentError), done.output
+    assert message in str(done.exception) and "\n" not in str(done.exception)
+    assert done.stdout == ""
 
 
 def test_a_folder_that_cannot_be(trace: Path) -> None:
     done = command("drafters", trace, "-o", trace / "below")
-    assert done.exit_code == 1 and "cannot be written" in str(done.exception)
+    assert done.exit_code == 1 and "is not a folder" in str(done.exception)
 
 
 def test_lengths_only(tmp_path: Path) -> None:

@@ -10,12 +10,17 @@ import sys
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 from longtail.analysis.sweep_time import sweep_time
+from longtail.cli import cli
+from longtail.policies.components import DRAFTERS
+from longtail.policies.config import read_config
+from longtail.policies.registry import ComponentError
 from longtail.sim.grid import Grid
 from longtail.sim.sweep import sweep
 from longtail.sim.workload import Workload
-from longtail.traces import open_trace
+from longtail.traces import TraceError, open_trace
 from longtail.traces.synth import LogNormal, Recipe, synthesize
 
 
@@ -48,10 +53,13 @@ def test_a_dry_run_counts_what_the_sweep_computes(trace: Path) -> None:
     assert twice.rl_steps == 1 and twice.profiles_s == 0  # they are kept
 
 
-def test_a_dry_run_writes_nothing(trace: Path, tmp_path: Path) -> None:
+def test_a_dry_run_writes_nothing(
+    trace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
     words = ["--drafter", "suffix", "--budget", "fixed:k=1..8", "-o", "t.csv", "--plots", "p"]
-    done = longtail(tmp_path, "sweep", str(trace), *words, "--dry-run")
-    assert done.returncode == 0, done.stderr
+    done = CliRunner().invoke(cli, ["sweep", str(trace), *words, "--dry-run"])
+    assert done.exit_code == 0, done.output
     assert "points: 8 (1 drafters)" in done.stdout and "expected: about" in done.stdout
     assert list(tmp_path.iterdir()) == []
 
@@ -59,20 +67,57 @@ def test_a_dry_run_writes_nothing(trace: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "names"),
     [
-        ("drafer: suffix\n", ["c.yaml", "'drafer'", "did you mean 'drafter'"]),
-        ("max-num-sqs: 4\n", ["c.yaml", "'max-num-sqs'", "did you mean 'max_num_seqs'"]),
-        ("drafter: {name: suffix, scop: own}\n", ["'scop'", "did you mean 'scope'"]),
-        ("drafter: [suffix, none]\n", ["c.yaml", "'drafter'", "several are for `sweep`"]),
+        ("drafer: suffix\n", ["1: unknown key 'drafer'", "did you mean 'drafter'"]),
+        ("cap: 4\nmax-num-sqs: 4\n", ["2: unknown key 'max-num-sqs'", "mean 'max_num_seqs'"]),
+        ("drafter: {name: suffix, scop: own}\n", ["1: ", "'scop'", "did you mean 'scope'"]),
+        ("drafter:\n  name: suffix\n  depth: x\n", ["3: drafter suffix:depth: 'x' is not an"]),
+        ("cap: 60\ndrafter: sufix\n", ["2: unknown drafter", "did you mean 'suffix'"]),
+        ("cap: 60\nlatency: h100-7\n", ["2: unknown latency", "did you mean 'h100-7b'"]),
+        ("cap: 60\nlatency: no.json\n", ["2: ", "no.json cannot be read"]),
+        ("drafter: [suffix, none]\n", ["1: 'drafter' takes one value; several are for `sweep`"]),
+        ("budget: das\nkv_tokens: much\n", ["2: kv_tokens: 'much' is not a valid integer"]),
+        ("kv-tokens: 64\nkv_tokens: 640\n", ["2: 'kv_tokens' is given twice", "in row 1"]),
+        ("drafter: [none\nbudget: das\n", ["2: "]),
     ],
 )
-def test_a_wrong_key_is_named_with_the_nearest(
+def test_what_is_wrong_is_named_with_its_row_and_the_nearest(
     trace: Path, tmp_path: Path, text: str, names: list[str]
 ) -> None:
     (tmp_path / "c.yaml").write_text(text)
-    done = longtail(tmp_path, "simulate", str(trace), "--config", "c.yaml")
-    assert done.returncode == 2 and done.stderr.count("\n") == 1 and done.stdout == ""
+    error = refused("simulate", trace, "--config", tmp_path / "c.yaml")
+    assert error.startswith(f"{tmp_path}/c.yaml, row {names[0]}")
     for name in names:
-        assert name in done.stderr
+        assert name in error
+
+
+def test_of_a_sweeps_lists_the_item_is_named(trace: Path, tmp_path: Path) -> None:
+    text = f"trace: {trace}\ndrafter: suffix\nbudget:\n- fixed:k=1..3\n- name: das\n  x: 1\n"
+    config = tmp_path / "s.yaml"
+    config.write_text(text)
+    assert "s.yaml, row 6: budget 'das' has no option 'x'" in refused("sweep", config)
+    error = refused("sweep", config, "--budget", "fixd")  # it wins, and does not stand in the file
+    assert error.startswith("unknown budget 'fixd'")
+
+
+def test_a_date_that_is_none_is_no_yaml(trace: Path, tmp_path: Path) -> None:
+    (tmp_path / "c.yaml").write_text("cap: 2026-99-99\n")
+    error = refused("simulate", trace, "--config", tmp_path / "c.yaml")
+    assert "c.yaml: not YAML (month must be in 1..12)" in error
+
+
+def test_what_yaml_merges_from_elsewhere_has_no_row(tmp_path: Path) -> None:
+    (tmp_path / "c.yaml").write_text("x-y: &kept {drafter: sufix}\n<<: *kept\n")
+    config = read_config(tmp_path / "c.yaml", ["x_y", "drafter"])
+    with pytest.raises(TraceError, match=r"c\.yaml: unknown drafter 'sufix'"):
+        config.check("drafter", DRAFTERS.make)
+
+
+def refused(*words: object) -> str:
+    """The message of a command that must be refused."""
+    done = CliRunner().invoke(cli, [str(word) for word in words])
+    assert isinstance(done.exception, TraceError | ComponentError), done.output
+    assert done.stdout == ""
+    return str(done.exception)
 
 
 COLOUR = re.compile(rb"\x1b\[(?:\d+;)*(?:3[0-8]|4[0-8]|9[0-7]|10[0-7])(?:;\d+)*m")

@@ -86,7 +86,7 @@ BOTH = {
     "vllm:ngrm": "unknown policy 'vllm:ngrm'; of vLLM's own there are vllm:ngram, vllm:suffix",
     "vllm:ngram:k": "write options as name=value, got 'k'",
     "absent.yaml": "absent.yaml: cannot be read",
-    "bad.yaml": "bad.yaml: unknown key 'drafer'; did you mean 'drafter'?",
+    "bad.yaml": "bad.yaml, row 1: unknown key 'drafer'; did you mean 'drafter'?",
     "list.yaml": "list.yaml: not a YAML mapping",
 }
 

@@ -131,7 +131,7 @@ def test_a_policy_file_that_is_wrong_is_named(tmp_path: Path) -> None:
         "- suffix": "not a YAML mapping",
     }.items():
         (tmp_path / "p.yaml").write_text(text)
-        with pytest.raises((ComponentError, TraceError), match=rf"p\.yaml: {problem}"):
+        with pytest.raises((ComponentError, TraceError), match=rf"p\.yaml(, row 1)?: {problem}"):
             parse_policy(str(tmp_path / "p.yaml"))
 
 
