@@ -139,8 +139,8 @@ def advise(
     """What to turn on for rollouts like these, with its interval and what it rests on.
 
     options: engine (longtail or vllm), latency, drafters and budgets (lists; those tried by default
-    are the command's), requests of an RL step, and limits as in `simulate`. As JSON:
-    `longtail.analysis.advice.document.document`.
+    are the command's), requests of an RL step, and limits as in `simulate`. `to_json()` is what
+    the command prints.
     """
     from .analysis.advice.advise import advise as run
 

@@ -27,9 +27,12 @@ WIDTH = 110  # columns, where the output is no terminal
 
 
 def table_caption(points: pd.DataFrame) -> str:
-    """One line for a sweep's table: which trace, and loudly if it is synthetic."""
-    origin = str(points.origin.iloc[0])
-    return f"{points.trace.iloc[0]} ({'SYNTHETIC' if origin == 'synthetic' else origin})"
+    """One line for a sweep's table: which traces, and loudly if they are synthetic."""
+    traces = points[["trace", "origin"]].drop_duplicates()
+    return ", ".join(
+        f"{name} ({'SYNTHETIC' if origin == 'synthetic' else origin})"
+        for name, origin in traces.itertuples(index=False)
+    )
 
 
 class Output(Console):
@@ -91,7 +94,7 @@ def show_comparison(results: Mapping[str, Result], title: str) -> None:
             [
                 name,
                 f"{result.makespan_s:.1f}",
-                _times(base.makespan_s, result.makespan_s),
+                times(base.makespan_s, result.makespan_s),
                 f"{result.total('forwards'):,}",
                 f"{_gain(result):.2f}",
                 f"{drafted / tokens:.2f}",
@@ -105,7 +108,7 @@ def show_comparison(results: Mapping[str, Result], title: str) -> None:
         (f"clairvoyant, {brief(best.setup.drafter)}", best.clairvoyant_s),
         (f"perfect drafts of {best.setup.drafter.longest_draft}", best.perfect_s),
     ):
-        rows.append([name, f"{seconds:.1f}", _times(base.makespan_s, seconds), *[""] * 6])
+        rows.append([name, f"{seconds:.1f}", times(base.makespan_s, seconds), *[""] * 6])
     columns = ["policy", "makespan s", "speed-up", "forwards", "gain", "drafted", "wasted"]
     out.show(table([*columns, "tail s", "regret"], rows))
     share = max(r.total("outside") / max(r.total("forwards"), 1) for r in results.values())
@@ -256,7 +259,8 @@ def _brief(column: str, value: object, drafter: str) -> str:
     return f"{column}={value}"
 
 
-def _times(before: float, after: float) -> str:
+def times(before: float, after: float) -> str:
+    """A speed-up."""
     return f"{before / after:.2f}x" if before and after else "-"
 
 

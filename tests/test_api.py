@@ -13,7 +13,6 @@ import pytest
 from click.testing import CliRunner
 
 import longtail
-from longtail.analysis.advice.document import document
 from longtail.cli import cli
 from longtail.policies.registry import ComponentError
 from longtail.sim.limits import Limits
@@ -65,7 +64,7 @@ def test_advise(load: Workload) -> None:
         load, engine="vllm", drafters=["ngram"], budgets=["fixed:k=2"], rl_steps=[1],
         max_num_seqs=256,
     )  # fmt: skip
-    assert document(advice) == told
+    assert advice.to_json() == told
 
 
 def test_drafters(load: Workload, tmp_path: Path) -> None:

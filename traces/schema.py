@@ -71,12 +71,21 @@ def _one_line(text: str) -> str:
     """Without line breaks, without what a terminal would obey, and not without end."""
     if len(text) > LONGEST_MESSAGE:
         text = f"{text[: LONGEST_MESSAGE - 200]} ... {text[-200:]}"
-    line = " ".join(text.split())
-    return (
-        line
-        if line.isprintable()
-        else "".join(c if c.isprintable() else ascii(c)[1:-1] for c in line)
-    )
+    return printable(" ".join(text.split()))
+
+
+def printable(text: str, keep: str = "") -> str:
+    """Without what a terminal would obey, but for the characters in `keep`."""
+    return "".join(c if c.isprintable() or c in keep else ascii(c)[1:-1] for c in text)
+
+
+KINDS: Mapping[str, type] = {
+    **dict.fromkeys(("origin", "source", "model", "engine", "hardware", "licence"), str),
+    **dict.fromkeys(("vocab_size", "end_token_id"), int),
+    **dict.fromkeys(("tokenizer", "sampling", "engine_config", "rl_steps"), dict),
+    "notes": list,
+}
+"""What metadata are in JSON."""
 
 
 @dataclass(frozen=True)
@@ -105,7 +114,9 @@ class TraceMeta:
     def __post_init__(self) -> None:
         if self.origin not in ORIGINS:
             raise TraceError(f"origin {self.origin!r} is none of {', '.join(ORIGINS)}")
-        object.__setattr__(self, "notes", tuple(self.notes))
+        if self.tokenizer and not {"name", "sha256"} <= set(self.tokenizer):
+            raise TraceError("a tokenizer has a name and a sha256")
+        object.__setattr__(self, "notes", tuple(map(str, self.notes)))
 
     @property
     def synthetic(self) -> bool:
@@ -133,6 +144,9 @@ class TraceMeta:
             )
         known = {f.name for f in fields(cls)}
         try:
+            for name, value in values.items():
+                if value is not None and not isinstance(value, KINDS.get(name, object)):
+                    raise TypeError(name)
             return cls(**{name: value for name, value in values.items() if name in known})
         except (TypeError, TraceError):
             raise TraceError("the trace's metadata is damaged", file=file, remedy=remedy) from None

@@ -8,6 +8,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from .schema import printable
+
 STEPS_SHOWN = 24
 WIDTH_IN_FILES = 120
 
@@ -63,15 +65,10 @@ def _facts(summary: dict[str, Any], console: Console) -> None:
     table = Table.grid(padding=(0, 2))
     for name, value in facts.items():
         if value not in (None, ""):
-            table.add_row(name, _plain(str(value)))
+            table.add_row(name, printable(str(value), keep="\n"))
     for note in meta["notes"]:
-        table.add_row("note", _plain(note))
+        table.add_row("note", printable(note, keep="\n"))
     console.print(table)
-
-
-def _plain(text: str) -> str:
-    """Without what a terminal would obey, but for line breaks."""
-    return "".join(c if c.isprintable() or c == "\n" else ascii(c)[1:-1] for c in text)
 
 
 def _cut(summary: dict[str, Any]) -> str:
@@ -104,7 +101,7 @@ def _steps(steps: list[dict[str, Any]], console: Console) -> None:
         values = step["output_len"]
         table.add_row(
             str(step["rl_step"]),
-            *([_plain(step["name"] or "")] if named else []),
+            *([printable(step["name"] or "")] if named else []),
             f"{step['rollouts']:,}",
             f"{step['prompts']:,}",
             f"{values['sum']:,}",

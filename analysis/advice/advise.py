@@ -59,6 +59,12 @@ class Advice:
         """A finalist's over no speculation."""
         return self.measured.ratio(0, index)
 
+    def to_json(self) -> dict[str, Any]:
+        """What `advise --json` prints."""
+        from .document import document  # which is of advices
+
+        return document(self)
+
 
 def advise(
     load: Workload,

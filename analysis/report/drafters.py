@@ -6,11 +6,12 @@ from collections.abc import Iterator
 
 import pandas as pd
 
+from ..show import times
 from .folder import UNREADABLE, Folder, Item
 from .leftovers import full_table, origins_of, picture_of
 from .page import Block, Figure, Part, Table
 from .points import FORMS
-from .words import short, times
+from .words import short
 
 COLUMNS = {"drafter", "latency", "tokens_per_forward", "draft_us", "extend_us", "makespan_s", "k",
            "no_speculation_s", "wasted", "brier", "error", "trace", "origin"}  # fmt: skip

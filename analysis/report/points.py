@@ -13,9 +13,10 @@ import pandas as pd
 from ...sim.sweep import STEP_FIELDS
 from .. import configurations, figures
 from ..configurations import CONFIGURATION, best_setting, digest
+from ..show import table_caption, times
 from .page import Facts, Figure, Table, Text
 from .picture import draw
-from .words import policy, short, times
+from .words import policy, short
 
 GIVEN = ["trace", *CONFIGURATION]
 KEYS = ["rl_steps", *GIVEN]
@@ -97,7 +98,7 @@ def by_step(points: pd.DataFrame, name: str) -> Figure:
     drawn = drawn.assign(rl_step=drawn.rl_step.astype(int), clairvoyant_s=bound)
     drawn = drawn.drop_duplicates(["policy", "rl_step"]).sort_values("rl_step", kind="stable")
     table = drawn[["policy", "rl_step", "makespan_s", "clairvoyant_s"]]
-    words = f"{caption(drawn)}; latency {short('latency', drawn.latency.iloc[0])}"
+    words = f"{table_caption(drawn)}; latency {short('latency', drawn.latency.iloc[0])}"
     return Figure(
         "Makespan by RL step",
         draw(lambda: figures.makespan_by_step(table, words), name),
@@ -167,12 +168,3 @@ def sources(points: pd.DataFrame) -> Facts:
     """Where acceptance comes from."""
     known = points.get("acceptance_source", pd.Series(dtype=object)).dropna().unique()
     return Facts({"acceptance": "; ".join(map(str, known))})
-
-
-def caption(points: pd.DataFrame) -> str:
-    """One line: the traces, loudly if they are synthetic."""
-    traces = points[["trace", "origin"]].drop_duplicates()
-    return ", ".join(
-        f"{name} ({'SYNTHETIC' if origin == 'synthetic' else origin})"
-        for name, origin in traces.itertuples(index=False)
-    )

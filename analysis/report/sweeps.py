@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pandas as pd
 
 from ..configurations import best_setting
-from ..show import LEGEND
+from ..show import LEGEND, table_caption
 from ..sweep_figure import makespan_by_budget
 from . import points
 from .folder import UNREADABLE, Folder
@@ -69,7 +69,7 @@ def _figure(table: pd.DataFrame, numbers: Table, name: str) -> Iterator[Block]:
     try:
         if not all(can_be_made(str(spec)) for spec in specs):
             raise ValueError
-        picture = draw(lambda: makespan_by_budget(table, points.caption(table)), name)
+        picture = draw(lambda: makespan_by_budget(table, table_caption(table)), name)
     except UNREADABLE:
         yield Text(NOT_DRAWN)
         return

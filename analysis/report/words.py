@@ -51,8 +51,3 @@ def policy(drafter: object, budget: object) -> str:
     """Both in one, as the command line takes them; a budget means nothing without a drafter."""
     named = short("drafter", drafter)
     return named if named == "none" else f"{named}/{short('budget', budget)}"
-
-
-def times(before: float, after: float) -> str:
-    """A speed-up."""
-    return f"{before / after:.2f}x" if before and after else "-"

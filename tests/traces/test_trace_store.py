@@ -247,6 +247,10 @@ def test_files_that_are_no_traces(tmp_path: Path) -> None:
     pq.write_table(pq.read_table(good).replace_schema_metadata({METADATA_KEY: raw}), newer)
     odd = tmp_path / "odd.parquet"
     pq.write_table(pq.read_table(good).replace_schema_metadata({METADATA_KEY: b"[1]"}), odd)
+    forged = tmp_path / "forged.parquet"
+    raw = META.to_json().replace(b'"rl_steps":{', b'"rl_steps":7,"was":{')
+    assert raw != META.to_json()
+    pq.write_table(pq.read_table(good).replace_schema_metadata({METADATA_KEY: raw}), forged)
     for path, problem in {
         tmp_path / "absent": "no such file",
         tmp_path: "is a folder",
@@ -256,6 +260,7 @@ def test_files_that_are_no_traces(tmp_path: Path) -> None:
         renamed: "column sample is missing",
         newer: "version 99",
         odd: "metadata is damaged",
+        forged: "metadata is damaged",
     }.items():
         with pytest.raises(TraceError, match=problem) as caught:
             open_trace(path)
