@@ -4,12 +4,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install -q --disable-pip-version-check
 
-.PHONY: demo test lint types unit bench clean
+.PHONY: demo test lint types unit bench docs docs-all figures site clean
 
 demo: $(VENV)/.core
 	$(BIN)/longtail demo -o longtail-demo
 
-test: lint types unit
+test: lint types unit site
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
@@ -26,6 +26,26 @@ unit: $(VENV)/.dev $(VENV)/.peers $(VENV)/.live $(VENV)/.browser
 bench: $(VENV)/.core $(VENV)/.peers $(VENV)/.live
 	$(BIN)/python -m tests.bench
 
+# The site, after what README and docs show has been printed anew. Commands that need recorded traces
+# take them from the folder TRACES and are left out without it; those that need vLLM: `make docs-all`.
+docs: figures
+	$(MAKE) site
+
+docs-all: $(VENV)/.peers $(VENV)/.live
+	$(MAKE) figures FIGURES=--all
+	$(if $(TRACES),cd "$(TRACES)" && $(CURDIR)/$(BIN)/longtail budgets sample llama.parquet qwen.parquet aime.parquet -o $(CURDIR)/docs)
+	$(MAKE) site
+
+figures: $(VENV)/.docs
+	$(BIN)/python -m tests.docs.run $(FIGURES)
+	$(BIN)/longtail demo -o longtail-demo >/dev/null && cp longtail-demo/active_requests.png docs/
+
+# What is read for the reference is a package of the rooms alone: the checkout has this folder in it.
+site: $(VENV)/.docs
+	@rm -rf $(VENV)/rooms && mkdir -p $(VENV)/rooms/longtail
+	@ln -s $(CURDIR)/*.py $(addprefix $(CURDIR)/,traces policies sim engine analysis) $(VENV)/rooms/longtail
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 
@@ -35,6 +55,10 @@ $(VENV)/.core: pyproject.toml | $(BIN)/python
 
 $(VENV)/.dev: pyproject.toml | $(BIN)/python
 	$(PIP) -e '.[dev]'
+	@touch $(VENV)/.core $@
+
+$(VENV)/.docs: pyproject.toml | $(BIN)/python
+	$(PIP) -e '.[docs]'
 	@touch $(VENV)/.core $@
 
 # Software nobody here wrote, to test and measure against. Where it cannot be had, its tests are skipped.
@@ -59,4 +83,4 @@ $(VENV)/.browser: | $(VENV)/.dev
 	&& touch $@ || echo "chromium could not be installed: the report's tests in a browser are skipped"
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info longtail-demo
+	rm -rf $(VENV) build dist *.egg-info longtail-demo site

@@ -134,3 +134,7 @@ def arctic(
     us = draft_s / drafts * 1e6, index_s / drafts * 1e6
     print(f"{'arctic-inference':34} {us[0]:9.2f} {us[1]:17.2f} {drafted:9}")
     return us
+
+
+if __name__ == "__main__":
+    main()

@@ -63,3 +63,7 @@ def run(command: list[str]) -> int:
         [sys.executable, "-c", script, *command], check=True, text=True, stdout=subprocess.PIPE
     )
     return int(out.stdout.split()[-1])
+
+
+if __name__ == "__main__":
+    main()
