@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import click
 
 from . import read_workload
 from .analysis.progress import bar
+from .cli_report import check_report, make_report
 from .options import LIMITS, folder_option, say_if_compiling
 from .traces.step_list import Steps
 
@@ -59,6 +61,12 @@ COUNT = click.IntRange(min=1)
 )
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on standard output.")
 @folder_option("Write advice.json, advice.md, candidates.csv, policy.yaml and pictures.")
+@click.option(
+    "--report",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Write all of it as one HTML file, as `longtail report` does.",
+)
 def advise(
     trace: str,
     engine: str,
@@ -70,6 +78,7 @@ def advise(
     cap: int | None,
     as_json: bool,
     output: str | None,
+    report: Path | None,
     **limits: Any,
 ) -> None:
     """Say what to turn on for rollouts like those of TRACE (a trace file, or `sample`).
@@ -80,7 +89,7 @@ def advise(
 
     \b
     longtail advise sample
-    longtail advise T.parquet --latency model.json --max-num-seqs 256 -o advice
+    longtail advise T.parquet --latency model.json --max-num-seqs 256 -o advice --report advice.html
     longtail advise T.parquet --engine vllm --json
     """
     say_if_compiling()
@@ -93,6 +102,8 @@ def advise(
 
     if output:
         check_folder(Path(output))
+    if report:
+        check_report(report)
     load = read_workload(trace, cap=cap, rl_steps=rl_steps)
     with bar("advising", 100) as advance:
         found = run(
@@ -107,14 +118,18 @@ def advise(
             progress=lambda done: advance(round(100 * done), 100),
         )
     told, title = document(found), caption(load)
-    paths = []
-    if output:
-        from .analysis.advice.write import write_advice
+    lines = []
+    with tempfile.TemporaryDirectory() as folder:
+        if output or report:
+            from .analysis.advice.write import write_advice
 
-        paths = write_advice(found, told, title, Path(output))
+            paths = write_advice(found, told, title, Path(output or folder))
+            lines += map(str, paths) if output else []
+        if report:
+            lines.append(make_report(Path(output or folder), report))
     if as_json:
         click.echo(json.dumps(told, allow_nan=False))
         return
     show_advice(told, title)
-    for path in paths:
-        click.echo(path)
+    for line in lines:
+        click.echo(line)

@@ -38,18 +38,29 @@ def report(folder: Path, output: Path, tokenizer: Path | None) -> None:
     longtail report answers -o report.html
     """
     say_if_compiling()
-    from .analysis.progress import bar
-    from .analysis.report.read import STEPS, read_report
-    from .analysis.report.render import write_report
+    check_report(output)
+    click.echo(make_report(folder, output, tokenizer))
+
+
+def check_report(output: Path) -> None:
+    """Raise TraceError for a file that cannot be, before any work is done."""
     from .traces.schema import TraceError
 
     if not output.absolute().parent.is_dir():
         raise TraceError("no such folder", file=output.parent, remedy="make it, or choose another")
+
+
+def make_report(folder: Path, output: Path, tokenizer: Path | None = None) -> str:
+    """Write it; what it holds, in a line. Raises TraceError."""
+    from .analysis.progress import bar
+    from .analysis.report.read import STEPS, read_report
+    from .analysis.report.render import write_report
+
     with bar("reading", STEPS) as advance:
         found = read_report(folder, tokenizer, advance)
     size = write_report(found, output)
     taken = sum(bool(file.what) for file in found.files)
-    click.echo(
+    return (
         f"{output} ({size / 1e6:.1f} MB): {len(found.parts)} sections of {taken} files, "
         f"{len(found.files) - taken} skipped"
     )

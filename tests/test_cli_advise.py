@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 import subprocess
 import sys
@@ -36,7 +37,8 @@ def trace(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_from_a_trace_to_what_to_turn_on(trace: Path, tmp_path: Path) -> None:
     folder = tmp_path / "new" / "advice"
     done = command("advise", trace, "--drafter", "suffix:scope=problem+both", "--drafter", "ngram",
-                   "--budget", "fixed:k=2+8", "--budget", "goodput", "-o", folder)  # fmt: skip
+                   "--budget", "fixed:k=2+8", "--budget", "goodput", "-o", folder,
+                   "--report", tmp_path / "a.html")  # fmt: skip
     assert done.exit_code == 0, done.output
     shown = " ".join(done.output.split())
     for words in ("SYNTHETIC", "What it rests on", "When it would be wrong", "Turn it on",
@@ -45,6 +47,8 @@ def test_from_a_trace_to_what_to_turn_on(trace: Path, tmp_path: Path) -> None:
     told = json.loads((folder / "advice.json").read_text())
     assert told["recommendation"]["words"] in shown
     assert told["origin"] == "synthetic" and told["trace"] == "t.parquet"
+    assert "a.html" in done.output.splitlines()[-1]
+    assert html.escape(told["recommendation"]["drafter"]) in (tmp_path / "a.html").read_text()
     live = told["recommendation"]["engine"] == "longtail"
     assert {p.name for p in folder.iterdir()} == FILES | ({"policy.yaml"} if live else set())
     assert live, "these rollouts copy from their prompt's: only the plug-in drafts from there"
@@ -123,3 +127,14 @@ def test_lengths_only(tmp_path: Path) -> None:
 
 def test_the_help_names_it() -> None:
     assert "longtail advise" in command("--help").output
+
+
+def test_a_report_alone(trace: Path, tmp_path: Path) -> None:
+    done = command("advise", trace, "--drafter", "ngram", "--budget", "fixed:k=2", "--rl-steps", 1,
+                   "--json", "--report", tmp_path / "a.html")  # fmt: skip
+    assert done.exit_code == 0 and json.loads(done.stdout)["trace"] == "t.parquet"
+    assert [p.name for p in tmp_path.iterdir()] == ["a.html"]
+    with pytest.raises(TraceError, match="no such folder"):
+        CliRunner().invoke(
+            cli, ["advise", str(trace), "--report", "no/a.html"], catch_exceptions=False
+        )
