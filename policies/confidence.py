@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from .batch import LABELS
+from .batch import DECODING, LABELS, TREES
 from .compiled import jit
 from .drafts import Drafts
 from .profile import Profile
@@ -101,12 +101,25 @@ def judge(
 
 
 @jit(inner=True)
-def after(chance, own, trees):
-    """The chance of a draft token behind one of `chance`; own: what its label says.
+def chances_at_hand(batch, most, starts):
+    """float64[all draft tokens]: the chance of each to be accepted, draft by draft.
 
-    A node of a tree is never likelier than the one before: they are verified in this order.
+    Never more than that of the token before: one is verified only together with all before it.
+    most: tokens of a draft that count. starts: int64[n + 1], where each of the n decoding
+    requests' begins, is written.
     """
-    return min(chance, own) if trees else chance * own
+    slots, n, trees = batch.slots, batch.counts[DECODING], batch.counts[TREES] != 0
+    starts[0] = 0
+    for j in range(n):
+        starts[j + 1] = starts[j] + min(max(np.int64(batch.offered[slots[j]]), 0), most)
+    chances = np.empty(starts[n])
+    for j in range(n):
+        at, chance = batch.labels_at[slots[j]] - starts[j], 1.0
+        for t in range(starts[j], starts[j + 1]):
+            own = batch.chances[batch.labels[at + t]]
+            chance = min(chance, own) if trees else chance * own
+            chances[t] = chance
+    return chances
 
 
 @jit()

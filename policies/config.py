@@ -41,13 +41,16 @@ class Config(dict[str, Any]):
         specs = self[key] if isinstance(self[key], list) else [self[key]]
         node = self._nodes.get(key)  # none of what YAML merged from elsewhere
         nodes = node.value if isinstance(node, yaml.SequenceNode) else [node] * len(specs)
-        for spec, node in zip(specs, nodes, strict=True):
+        for spec, each in zip(specs, nodes, strict=True):
+            if spec is None:
+                remedy = "name a component, or remove the key"
+                raise self.error(f"'{key}' has no value", _row(each), remedy)
             try:
                 make(spec)
             except ComponentError as error:
-                options = node.value if isinstance(node, yaml.MappingNode) else []
+                options = each.value if isinstance(each, yaml.MappingNode) else []
                 rows = {name.value: _row(name) for name, _ in options}
-                raise self.error(str(error), rows.get(error.key, _row(node))) from None
+                raise self.error(str(error), rows.get(error.key, _row(each))) from None
 
 
 def read_config(path: Path, known: Collection[str]) -> Config:

@@ -7,9 +7,9 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from ..batch import DECODING, MAX_DRAFT, RULE_SIGNATURE, TREES, Plan
+from ..batch import DECODING, MAX_DRAFT, RULE_SIGNATURE, Plan
 from ..compiled import jit
-from ..confidence import after
+from ..confidence import chances_at_hand
 from ..drafters.cost import drafting_s
 from ..handles import unpack
 from ..registry import option
@@ -17,24 +17,6 @@ from ..view import StepView
 from .outlook import held_tokens
 
 COST, MOST = 0, 4  # plan.values; COST: drafters/cost.py
-
-
-@jit(inner=True)
-def _scores(slots, n, offered, labels_at, labels, chances, trees, most, starts):
-    """float64[all draft tokens]: the chance of each to be accepted, draft by draft.
-
-    Never more than that of the token before: one is verified only together with all before it.
-    """
-    starts[0] = 0
-    for j in range(n):
-        starts[j + 1] = starts[j] + min(max(np.int64(offered[slots[j]]), 0), most)
-    scores = np.empty(starts[n])
-    for j in range(n):
-        first, at, chance = starts[j], labels_at[slots[j]], 1.0
-        for t in range(starts[j + 1] - first):
-            chance = after(chance, chances[labels[at + t]], trees)
-            scores[first + t] = chance
-    return scores
 
 
 @jit(inner=True)
@@ -57,10 +39,7 @@ def _rule(handles, latency, params):
     batch, plan, budget = unpack(handles)
     values, slots, n = plan.values, batch.slots, batch.counts[DECODING]
     starts = np.empty(n + 1, np.int64)
-    scores = _scores(
-        slots, n, batch.offered, batch.labels_at, batch.labels, batch.chances,
-        batch.counts[TREES] != 0, np.int64(values[MOST]), starts,
-    )  # fmt: skip
+    scores = chances_at_hand(batch, np.int64(values[MOST]), starts)
     deepest = 0
     for j in range(n):
         deepest = max(deepest, starts[j + 1] - starts[j])

@@ -9,16 +9,14 @@ import numpy as np
 
 from ..batch import (
     DECODING,
-    KV_TOKENS,
     MAX_DRAFT,
     NEXT_LONGEST,
     RULE_SIGNATURE,
-    TREES,
     WAITING,
     Plan,
 )
 from ..compiled import jit
-from ..confidence import after
+from ..confidence import chances_at_hand
 from ..drafters.cost import free
 from ..handles import unpack
 from ..lengths.ahead import look_ahead
@@ -28,6 +26,7 @@ from ..lengths.last import weigh
 from ..registry import option
 from ..view import StepView
 from .depth import SIZE, depth_state, next_longest
+from .outlook import held_tokens
 from .pace import pace
 from .speeds import speed_table
 
@@ -36,7 +35,7 @@ from .speeds import speed_table
 REFRESH, SHARP, TRUST, MEAN, SINCE, LOOKED, TOGETHER, COUNT, COST = range(9)
 DEPTH = COST + 4  # COST: drafters/cost.py
 SPEEDS = DEPTH + SIZE
-WEIGHT = -1  # column of plan.request behind what is known of the request's length
+WEIGHT = -1  # column of plan.request behind what is known of the request's length; below 0: new
 CLASSES = 128
 
 
@@ -46,6 +45,46 @@ def _class_of(gain_s):
     if gain_s <= 1e-9:
         return 0
     return min(np.int64(4.0 * np.log2(gain_s * 1e9)), CLASSES - 1)
+
+
+@jit(inner=True)
+def _choose(latency, params, n, kv, plain_s, gains_s, starts, slots, budget, left_s):
+    """Grant the tokens that are expected to gain most, as many as leave most over what they cost.
+
+    gains_s: of all tokens at hand, draft by draft from starts[j] on. left_s: by place, what was
+    granted there leaves, is added.
+    """
+    sums_s, counts = np.zeros(CLASSES), np.zeros(CLASSES, np.int64)
+    for gain_s in gains_s:
+        which = _class_of(gain_s)
+        sums_s[which] += gain_s
+        counts[which] += 1
+    best_s, price_s, best_class, best_count = 0.0, 0.0, CLASSES, 0
+    drafted, total_s, step, alone = 0, 0.0, max(1, n // 8), kv // n
+    for which in range(CLASSES - 1, -1, -1):
+        done = 0
+        while done < counts[which]:
+            some = min(step, counts[which] - done)
+            done += some
+            drafted += some
+            total_s += sums_s[which] * some / counts[which]
+            longer_s = (
+                latency(n + drafted, n, kv + drafted, kv + drafted * alone, 0, drafted, params)
+                - plain_s
+            )
+            if total_s - longer_s > best_s:
+                best_s, best_class, best_count = total_s - longer_s, which, done
+                price_s = longer_s / drafted
+    for j in range(n):
+        granted = 0
+        for gain_s in gains_s[starts[j] : starts[j + 1]]:
+            which = _class_of(gain_s)
+            if which < best_class or (which == best_class and best_count == 0):
+                break
+            best_count -= which == best_class
+            left_s[granted] += gain_s - price_s
+            granted += 1
+        budget[slots[j]] = granted
 
 
 @jit(RULE_SIGNATURE)
@@ -70,7 +109,7 @@ def _rule(handles, latency, params):
 
     # What is an accepted token worth? A forward less for those who end last, and, of everybody's
     # forwards, a request less in one.
-    kv, cost = batch.counts[KV_TOKENS], values[COST:DEPTH]
+    cost, kv = values[COST:DEPTH], held_tokens(slots, n, batch.prompt_len, generated)
     alone, more, m = kv // n, max(1, n // 4), min(n, max(1, round(values[TOGETHER])))
     plain_s = latency(n, n, kv, kv, 0, 0, params)
     token_s = (latency(n + more, n, kv, kv, 0, 0, params) - plain_s) / more
@@ -86,59 +125,18 @@ def _rule(handles, latency, params):
         common_s += max(carry_s, 0.0) / speed
     last_s = max(last_s - m * common_s, 0.0)
 
-    # All tokens at hand by what they are expected to gain, in classes.
-    trees, labels, chances = batch.counts[TREES] != 0, batch.labels, batch.chances
-    offered, labels_at = batch.offered, batch.labels_at
-    gains_s, counts, each_s = np.zeros(CLASSES), np.zeros(CLASSES, np.int64), np.empty(n)
-    expected, made = np.ones(n), 0
+    # What is not drafted now will be next time: where much is accepted, that is soon.
+    starts = np.empty(n + 1, np.int64)
+    gains_s = chances_at_hand(batch, MAX_DRAFT, starts)
+    usual = 1.0 + gains_s.sum() / n
     for j in range(n):
-        i, chance = slots[j], 1.0
-        made = max(made, offered[i])
-        for d in range(offered[i]):
-            chance = after(chance, chances[labels[labels_at[i] + d]], trees)
-            expected[j] += chance
-    usual = expected.mean()
-    for j in range(n):
-        i, chance = slots[j], 1.0
-        weight_now = rows[i, WEIGHT] if rows[i, WEIGHT] > 0.0 else 1.0 / n  # it has just come
-        # What is not drafted now will be next time: where much is accepted, that is soon.
-        soon = np.sqrt(usual / expected[j])
-        each_s[j] = token_s + (weight_now * last_s + common_s - token_s) * soon
-        for d in range(offered[i]):
-            chance = after(chance, chances[labels[labels_at[i] + d]], trees)
-            which = _class_of(chance * each_s[j])
-            gains_s[which] += chance * each_s[j]
-            counts[which] += 1
-
-    # The best ones, as many as leave most over what they cost.
-    best_s, price_s, best_class, best_count = 0.0, 0.0, CLASSES, 0
-    drafted, gain_s, step = 0, 0.0, max(1, n // 8)
-    for which in range(CLASSES - 1, -1, -1):
-        done = 0
-        while done < counts[which]:
-            some = min(step, counts[which] - done)
-            done += some
-            drafted += some
-            gain_s += gains_s[which] * some / counts[which]
-            longer_s = (
-                latency(n + drafted, n, kv + drafted, kv + drafted * alone, 0, drafted, params)
-                - plain_s
-            )
-            if gain_s - longer_s > best_s:
-                best_s, best_class, best_count = gain_s - longer_s, which, done
-                price_s = longer_s / drafted
+        i, mine = slots[j], gains_s[starts[j] : starts[j + 1]]
+        weight_now = rows[i, WEIGHT] if rows[i, WEIGHT] >= 0.0 else 1.0 / n  # it has just come
+        soon = np.sqrt(usual / (1.0 + mine.sum()))
+        mine *= token_s + (weight_now * last_s + common_s - token_s) * soon
     left_s = np.zeros(MAX_DRAFT)
-    for j in range(n):
-        i, chance, d = slots[j], 1.0, 0
-        while d < offered[i]:
-            chance = after(chance, chances[labels[labels_at[i] + d]], trees)
-            which = _class_of(chance * each_s[j])
-            if which < best_class or (which == best_class and best_count == 0):
-                break
-            best_count -= which == best_class
-            left_s[d] += chance * each_s[j] - price_s
-            d += 1
-        budget[i] = d
+    _choose(latency, params, n, kv, plain_s, gains_s, starts, slots, budget, left_s)
+    made = np.diff(starts).max()
     longest = next_longest(values[DEPTH:SPEEDS], cost, left_s, made, n, plain_s)
     batch.counts[NEXT_LONGEST] = max(longest, wish)
 
@@ -179,7 +177,7 @@ class Tail(Foresight):
         head[COUNT], head[TOGETHER] = speeds.shape[1], 1.0
         head[MEAN] = pool.mean() if len(pool) else 0.0
         head[COST:DEPTH], head[DEPTH:SPEEDS] = view.cost.array, depth_state()
-        weight = np.zeros((len(known.request), 1))
+        weight = np.full((len(known.request), 1), -1.0)
         return Plan(
             np.concatenate([head, speeds.ravel(), known.values]), np.hstack([known.request, weight])
         )

@@ -7,6 +7,7 @@ from typing import Any
 
 from ..registry import option
 from . import PREDICTORS
+from .mixture import Mixture
 
 
 @dataclass(frozen=True)
@@ -17,10 +18,13 @@ class Foresight:
         "mixture", "what foresees lengths: policies/lengths", choices=tuple(PREDICTORS.classes)
     )
     general: float = option(
-        0.95, "mixture: weight of everybody's lengths beside the prompt's own", low=0.0, high=0.99
+        Mixture.general,
+        "mixture: weight of everybody's lengths beside the prompt's own",
+        low=0.0,
+        high=0.99,
     )
     spread: float = option(
-        0.15, "mixture: of lengths around known ones, standard deviation of log", low=0.0
+        Mixture.spread, "mixture: of lengths around known ones, standard deviation of log", low=0.0
     )
     seed: int = option(0, "noise: another one, other lengths", low=0)
 

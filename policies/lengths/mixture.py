@@ -36,9 +36,9 @@ class Mixture:
     source: ClassVar[str] = "longtail's own: docs/tail.md"
 
     general: float = option(
-        0.85, "weight of everybody's lengths beside the prompt's own", low=0.0, high=0.99
+        0.95, "weight of everybody's lengths beside the prompt's own", low=0.0, high=0.99
     )
-    spread: float = option(1.0, "of lengths around known ones, standard deviation of log", low=0.0)
+    spread: float = option(0.15, "of lengths around known ones, standard deviation of log", low=0.0)
 
     def plan(self, view: StepView) -> Plan:
         """The prompts' lengths and everybody's."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from itertools import groupby
 from typing import Any
 
@@ -15,7 +16,6 @@ from small_workloads import random_rollouts, workload_of
 
 from longtail.policies.batch import (
     DECODING,
-    KV_TOKENS,
     MAX_DRAFT,
     NEXT_LONGEST,
     TREES,
@@ -34,6 +34,7 @@ from longtail.policies.lengths import PREDICTORS
 from longtail.policies.lengths.ahead import left_of
 from longtail.policies.lengths.known import POOL, SCENES
 from longtail.policies.lengths.last import draw as draw_compiled
+from longtail.policies.profile import perfect_profile
 from longtail.policies.view import StepView
 from longtail.sim.simulate import Setup, simulate
 
@@ -70,32 +71,29 @@ def weights(left: list[np.ndarray], sharp: float) -> tuple[list[float], float, f
     return result, expected, together
 
 
-def pace(view: StepView, n: int) -> float:
-    """Seconds per token of n requests, all of whose drafts have the best same length."""
-    best_s = math.inf
+def pace(view: StepView, told: Any, n: int, context: int) -> tuple[float, float, int]:
+    """Seconds per token, tokens per forward and draft length of n requests, all of whose drafts
+    have the best same length; none where that is hardly faster than none.
+    """
+    paces = []
     for length, speed, drafts in speed_table(view.past[-1:], view.longest_draft).T.tolist():
         verified = round(n * drafts)
-        now_s = BASE_S + TOKEN_S * (n + verified)
+        tokens = n + verified
+        now_s = seconds(told, tokens, n, n * context + verified, tokens * context, verified)
         if verified:
-            now_s += view.cost.whole_s(int(length)) + view.cost.token_s * (verified - length)
-        best_s = min(best_s, now_s / speed)
-    return best_s
+            cost = view.cost
+            steps = min(length, cost.most_steps)
+            now_s += cost.once_s + cost.step_s * steps + cost.token_s * verified
+        paces.append((now_s / speed, speed, int(length)))
+    best = min(paces, key=lambda each: each[0])
+    return best if 1.1 * best[0] < paces[0][0] else (*best[:2], 0)
 
 
-def decided(tail: Tail, batch: Batch, view: StepView) -> list[int]:
-    """The rule as docs/tail.md has it, at the first forward."""
-    n = int(batch.counts[DECODING])
-    slots = batch.slots[:n].tolist()
-    known = tail.predictor.plan(view)
-    left, pool = list(left_of(known, batch)), known.values[POOL:]
-    weight, longest, together = weights(left, tail.sharp)
-    mean = float(pool.mean()) if len(pool) else 0.0
-    trust = tail.trust * (1 - min(1.0, float(batch.counts[WAITING]) * mean / (n * longest)))
-    m = min(n, max(1, round(together)))
-    last_s, common_s = pace(view, m), TOKEN_S
-    if n > m and not view.cost.free:
-        common_s = max((pace(view, n) - last_s) / (n - m), TOKEN_S)
-    last_s = max(last_s - m * common_s, 0.0)
+def seconds(told: Any, tokens: int, n: int, kv: int, pairs: int, drafts: int) -> float:
+    return float(told.seconds(tokens, n, kv, pairs, 0, drafts, told.params))
+
+
+def chances_of(batch: Batch, slots: list[int]) -> list[list[float]]:
     chances: list[list[float]] = []
     for i in slots:
         mine, chance = [], 1.0
@@ -104,14 +102,46 @@ def decided(tail: Tail, batch: Batch, view: StepView) -> list[int]:
             chance = min(chance, own_chance) if batch.counts[TREES] else chance * own_chance
             mine.append(chance)
         chances.append(mine)
-    usual = sum(1 + sum(mine) for mine in chances) / n
+    return chances
+
+
+def decided(
+    tail: Tail, batch: Batch, view: StepView, told: Any, counts: list[float] | None = None
+) -> tuple[list[int], int, list[float]]:
+    """The rule as docs/tail.md has it: budgets, how long drafts are wished for by history, and who
+    counts how much (looked up, unless given as `counts`).
+    """
+    n = int(batch.counts[DECODING])
+    slots = batch.slots[:n].tolist()
+    known = tail.predictor.plan(view)
+    left, pool = list(left_of(known, batch)), known.values[POOL:]
+    weight, longest, together = weights(left, tail.sharp)
+    mean = float(pool.mean()) if len(pool) else 0.0
+    trust = tail.trust * (1 - min(1.0, float(batch.counts[WAITING]) * mean / (n * longest)))
+    counted = counts or [trust * w + (1 - trust) / n for w in weight]
+    m = min(n, max(1, round(together)))
+    kv = int((batch.prompt_len[slots] + batch.generated[slots]).sum())
+    context, more = kv // n, max(1, n // 4)
+    plain_s = seconds(told, n, n, kv, kv, 0)
+    token_s = (seconds(told, n + more, n, kv, kv, 0) - plain_s) / more
+    last_s, speed, wish = pace(view, told, m, context)
+    common_s = token_s
+    if n > m and not view.cost.free:
+        now_s, _, wish = pace(view, told, n, context)
+        common_s = max((now_s - last_s) / (n - m), token_s)
+    elif n > 1:
+        without_s = seconds(told, n - 1, n - 1, kv - context, kv - context, 0)
+        common_s += max(plain_s - token_s - without_s, 0.0) / speed
+    last_s = max(last_s - m * common_s, 0.0)
+    chances = chances_of(batch, slots)
+    usual = 1 + sum(map(sum, chances)) / n
     tokens = []  # class, expected gain, request, place in its draft
     for j, mine in enumerate(chances):
-        worth_s = (trust * weight[j] + (1 - trust) / n) * last_s + common_s - TOKEN_S
-        each_s = TOKEN_S + worth_s * math.sqrt(usual / (1 + sum(mine)))
+        worth_s = counted[j] * last_s + common_s - token_s
+        each_s = token_s + worth_s * math.sqrt(usual / (1 + sum(mine)))
         for t, chance in enumerate(mine):
             gain_s = chance * each_s
-            tokens.append((math.floor(4 * math.log2(gain_s / 1e-9)), gain_s, j, t))
+            tokens.append((class_of(gain_s), gain_s, j, t))
     # One class after the other, a few tokens at a time: which count leaves most?
     tokens.sort(key=lambda token: -token[0])
     best_s, count, gain_s, done = 0.0, 0, 0.0, 0
@@ -120,33 +150,42 @@ def decided(tail: Tail, batch: Batch, view: StepView) -> list[int]:
         mean_s = sum(token[1] for token in members) / len(members)
         for k in range(1, len(members) + 1):
             if k % max(1, n // 8) == 0 or k == len(members):
-                now_s = gain_s + k * mean_s - (done + k) * TOKEN_S
+                size = done + k
+                longer_s = seconds(told, n + size, n, kv + size, kv + size * context, size)
+                now_s = gain_s + k * mean_s - (longer_s - plain_s)
                 if now_s > best_s + 1e-15:
-                    best_s, count = now_s, done + k
+                    best_s, count = now_s, size
         gain_s, done = gain_s + len(members) * mean_s, done + len(members)
     chosen, budgets = {token[2:] for token in tokens[:count]}, [0] * n
     for j in range(n):
         while (j, budgets[j]) in chosen:
             budgets[j] += 1
-    return budgets
+    return budgets, wish, counted
 
 
-@settings(max_examples=200, deadline=None)
-@given(
-    seed=st.integers(0, 1 << 30),
-    n=st.integers(1, 12),
-    trees=st.booleans(),
-    history=st.booleans(),
-    trust=st.sampled_from([0.0, 0.7, 1.0]),
-    cost=st.sampled_from([FREE, DraftCost(2e-3, 1e-3, 4.0, 1e-4)]),
-    waiting=st.sampled_from([0, 3]),
+def class_of(gain_s: float) -> int:
+    return math.floor(4 * math.log2(gain_s / 1e-9)) if gain_s > 1e-9 else 0
+
+
+TOLD = (
+    LATENCY,
+    make_latency("linear:base=1e-2,token=1e-4,request=2e-4,kv_token=1e-6,pair=1e-8"),
+    make_latency("roofline:model=qwen2.5-32b,gpu=h100"),  # draft tokens are free up to a knee
 )
-def test_the_rule_by_definition(
-    seed: int, n: int, trees: bool, history: bool, trust: float, cost: DraftCost, waiting: int
-) -> None:
+
+
+def some_batch(
+    seed: int, n: int, trees: bool, history: bool, cost: DraftCost, waiting: int
+) -> tuple[StepView, Batch, np.ndarray]:
+    """Some of whom decode, some of whom are over; and who decodes."""
     rng = np.random.default_rng(seed)
     prompt = rng.integers(0, 3, n).tolist()
     past = past_of([rng.integers(1, 90, 5).tolist() for _ in range(3)]) if history else ()
+    if past:  # with drafts that history had
+        full = replace(
+            past[0], profile=perfect_profile(past[0].output_len, int(rng.integers(1, 9)))
+        )
+        past = (full,)
     view = view_of(prompt, past, cost=cost)
     batch = empty_batch(view.prompt_len, view.cap, view.prompt)
     labels = rng.integers(0, 256, 16 * n).astype(np.uint8)
@@ -162,14 +201,55 @@ def test_the_rule_by_definition(
     batch.generated[:] = rng.integers(1, 60, n)
     batch.offered[:], batch.labels_at[:] = rng.integers(0, 17, n), 16 * np.arange(n)
     batch.counts[[DECODING, WAITING, TREES]] = len(decoding), waiting, trees
-    batch.counts[KV_TOKENS] = 4 * len(decoding)
-    tail = Tail(trust=trust)
-    budget = np.full(n, -1, np.int32)
-    ask(tail, batch, view, budget)
-    assert budget[decoding].tolist() == decided(tail, batch, view)
-    whole = cost == FREE or not batch.offered[decoding].any()
-    assert batch.counts[NEXT_LONGEST] == MAX_DRAFT or not whole
-    assert (budget[over] == -1).all()
+    return view, batch, decoding
+
+
+COSTS = (FREE, DraftCost(2e-3, 1e-3, 4.0, 1e-4))
+batches = st.builds(
+    some_batch,
+    seed=st.integers(0, 1 << 30),
+    n=st.integers(1, 12),
+    trees=st.booleans(),
+    history=st.booleans(),
+    cost=st.sampled_from(COSTS),
+    waiting=st.sampled_from([0, 3]),
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(batches, st.sampled_from(TOLD), st.sampled_from([0.0, 0.7, 1.0]))
+def test_the_rule_by_definition(
+    made: tuple[StepView, Batch, np.ndarray], told: Any, trust: float
+) -> None:
+    view, batch, decoding = made
+    tail, budget = Tail(trust=trust), np.full(len(view.prompt), -1, np.int32)
+    ask(tail, batch, view, budget, told)
+    budgets, wish, _ = decided(tail, batch, view, told)
+    assert budget[decoding].tolist() == budgets
+    longest = batch.counts[NEXT_LONGEST]
+    assert longest == MAX_DRAFT if view.cost.free else wish <= longest <= MAX_DRAFT
+    assert (np.delete(budget, decoding) == -1).all()
+
+
+@pytest.mark.parametrize("refresh", [1, 16])
+def test_who_counts_is_looked_up_now_and_then(refresh: int) -> None:
+    """Between two looks those who have just come count 1/n, and the others what they did."""
+    past = past_of([[10, 11, 12], [400, 420, 500], [90, 300]])
+    view = view_of([0, 1, 2] * 6, past)
+    batch = empty_batch(view.prompt_len, view.cap, view.prompt)
+    batch = batch._replace(labels=read_only(np.zeros(16, np.uint8)))
+    batch.chances[0], batch.offered[:], batch.generated[:] = 0.6, 8, 1
+    batch.slots[:], batch.counts[DECODING] = np.arange(18), 17
+    tail, budget = Tail(refresh=refresh), np.zeros(18, np.int32)
+    plan = tail.plan(view)
+    handles = pack(batch, plan, budget)
+    tail.rule(handles, LATENCY.seconds, LATENCY.params)
+    first, _, before = decided(tail, batch, view, LATENCY)
+    assert budget[:17].tolist() == first
+    batch.counts[DECODING], batch.generated[:17] = 18, 40
+    tail.rule(handles, LATENCY.seconds, LATENCY.params)
+    then, _, _ = decided(tail, batch, view, LATENCY, None if refresh == 1 else [*before, 1 / 18])
+    assert budget.tolist() == then
 
 
 def test_alone_a_token_is_drafted_if_its_odds_pay() -> None:
