@@ -4,10 +4,11 @@
     result = longtail.simulate("T.parquet", drafter="suffix:scope=both", budget="das")
     print(result.makespan_s, result.regret)
 
-The functions are the commands of the same names, with the same options. A trace is a file's path,
-`sample` for the bundled one, what `read_trace` gave, or, so that profiles of drafters are computed
-once for many calls, what `read_workload` gave. All raise TraceError or ComponentError for unusable
-input, in a line that names the file, the row and the remedy.
+`simulate`, `sweep`, `advise` and `drafters` are the commands of the same names, with the same
+options. A trace is a file's path, `sample` for the bundled one, what `read_trace` gave, or, so that
+profiles of drafters are computed once for many calls, what `read_workload` gave. All raise
+TraceError or ComponentError for unusable input, in a line that names the file, the row and the
+remedy.
 
 Names are loaded when first used; neither torch nor vLLM is needed.
 """
@@ -61,7 +62,9 @@ def read_workload(
 
     if isinstance(trace, Workload):
         if cap is not None:
-            raise ValueError("a workload has its cap already: give it to read_workload")
+            from .traces import TraceError
+
+            raise TraceError("a workload has its cap already", remedy="give it to read_workload")
         return trace
     opened = read_trace(trace) if isinstance(trace, str | Path) else trace
     return Workload.from_trace(opened, cap=cap, rl_steps=rl_steps)

@@ -118,7 +118,7 @@ def advise(
             progress=lambda done: advance(round(100 * done), 100),
         )
     told, title = document(found), caption(load)
-    lines = []
+    lines: list[str] = []
     with tempfile.TemporaryDirectory() as folder:
         if output or report:
             from .analysis.advice.write import write_advice

@@ -79,6 +79,9 @@ def _read_config(ctx: click.Context, path: str) -> Config:
     """A YAML file's options become defaults of the command; those it takes several of, as lists."""
     from .policies.config import read_config
 
+    if CONFIG in ctx.meta:
+        first = ctx.meta[CONFIG].path
+        raise click.UsageError(f"two YAML files, {first} and {path}: give one's keys as options")
     params = {p.opts[-1].lstrip("-").replace("-", "_"): p for p in ctx.command.params}
     config = read_config(Path(path), [k for k in params if k != "config"])
     ctx.default_map = defaults = {}

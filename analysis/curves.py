@@ -19,18 +19,16 @@ Results = Mapping[str, Result]
 FEW = 200  # decode forwards below which a bin of positions is left out
 
 
-def active_requests(results: Results, rl_step: int | None = None) -> pd.DataFrame:
-    """Requests not yet finished from each second on, in one RL step (the last by default): columns
-    policy, rl_step, seconds, requests.
+def active_requests(results: Results) -> pd.DataFrame:
+    """Requests not yet finished from each second of the last RL step on: columns policy, rl_step,
+    seconds, requests.
     """
-    step = (
-        max(s.rl_step for s in next(iter(results.values())).steps) if rl_step is None else rl_step
-    )
     frames = []
     for policy, result in results.items():
-        seconds, requests = active_curve(next(s for s in result.steps if s.rl_step == step))
-        columns = {"policy": policy, "rl_step": step, "seconds": seconds, "requests": requests}
-        frames.append(pd.DataFrame(columns))
+        last = max(result.steps, key=lambda s: s.rl_step)
+        seconds, requests = active_curve(last)
+        where = {"policy": policy, "rl_step": last.rl_step}
+        frames.append(pd.DataFrame({**where, "seconds": seconds, "requests": requests}))
     return pd.concat(frames, ignore_index=True)
 
 

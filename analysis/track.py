@@ -40,7 +40,7 @@ class Tracked:
     name: str
     config: Mapping[str, Any]
     steps: Sequence[Mapping[str, float]] = ()  # a row for each RL step, with its `rl_step`
-    totals: Mapping[str, float] = field(default_factory=dict)
+    summary: Mapping[str, float] = field(default_factory=dict)  # of all RL steps together
     table: pd.DataFrame | None = None  # of a sweep: a row for each point and RL step
 
 
@@ -52,7 +52,7 @@ def tracked_result(result: Result) -> Tracked:
     from ..policies.registry import brief
 
     told = result.to_json()
-    totals = {key: value for key, value in told.items() if isinstance(value, int | float)}
+    totals = {f"total_{key}": value for key, value in _numbers(told).items()}
     config = {**result.provenance, **told["configuration"]}
     name = f"{brief(result.setup.drafter)}/{brief(result.setup.budget)}"
     return Tracked(name, config, told["rl_steps"], totals)
@@ -63,7 +63,7 @@ def tracked_sweep(table: pd.DataFrame) -> Tracked:
     config = {**dict(table[["trace", "origin"]].iloc[0]), "points": len(list(_points(table)))}
     shortest = min(rows.makespan_s.sum() for _, rows in _points(table))
     name = f"sweep of {config['trace']}"
-    return Tracked(name, config, totals={"makespan_s": float(shortest)}, table=table)
+    return Tracked(name, config, summary={"shortest_makespan_s": float(shortest)}, table=table)
 
 
 def tracked_job(job: Job, summary: Mapping[str, Any], forwards: pd.DataFrame) -> Tracked:
@@ -71,6 +71,7 @@ def tracked_job(job: Job, summary: Mapping[str, Any], forwards: pd.DataFrame) ->
     config = {"model": job.model, **job.policy, **job.engine, "work": type(job.work).__name__}
     counted = forwards.groupby("rl_step")[["drafted", "accepted"]].sum()
     counted["forwards"] = forwards.groupby("rl_step").size()
+    counted = counted.reindex([step["rl_step"] for step in summary["steps"]], fill_value=0)
     steps = [
         {
             **{key: value for key, value in step.items() if isinstance(value, int | float)},
@@ -122,13 +123,17 @@ def _wandb(run: Tracked) -> str:
         mode=mode,
         settings=wandb.Settings(console="off", silent=True, disable_git=True, save_code=False),
     )
-    for step in run.steps:
-        kept.log(_numbers(step), step=int(step["rl_step"]))
-    if run.table is not None:
-        rows = run.table.astype(object).where(run.table.notna(), None)
-        kept.log({"sweep": wandb.Table(dataframe=rows)})
-    kept.summary.update(_totals(run))
-    where = str(kept.url or Path(kept.dir).parent)
+    try:
+        for step in run.steps:
+            kept.log(_numbers(step), step=int(step["rl_step"]))
+        if run.table is not None:
+            rows = run.table.astype(object).where(run.table.notna(), None)
+            kept.log({"sweep": wandb.Table(dataframe=rows)})
+        kept.summary.update(run.summary)
+        where = str(kept.url or Path(kept.dir).parent)
+    except BaseException:  # no `with kept`: that prints a traceback, too
+        kept.finish(exit_code=1)
+        raise
     kept.finish()
     return where if kept.url else f"{where} (offline; to send it: wandb sync {where})"
 
@@ -141,7 +146,7 @@ def _mlflow(run: Tracked) -> str:
         mlflow.log_params(_words(run.config))
         for step in run.steps:
             mlflow.log_metrics(_numbers(step), step=int(step["rl_step"]))
-        mlflow.log_metrics(_totals(run))
+        mlflow.log_metrics(run.summary)
         if run.table is not None:
             mlflow.log_text(run.table.to_csv(index=False), "sweep.csv")
     return f"{mlflow.get_tracking_uri()}, run {kept.info.run_id}"
@@ -155,7 +160,7 @@ def _tensorboard(run: Tracked) -> str:
     else:
         for number, (config, rows) in enumerate(_points(run.table)):
             steps: Any = rows.drop(columns=[*config]).to_dict("records")
-            total = {"makespan_s": float(rows.makespan_s.sum())}
+            total = {"total_makespan_s": float(rows.makespan_s.sum())}
             name = f"{number:04}-{config['drafter']}-{config['budget']}"
             _write_events(folder / _file_name(name), Tracked(name, config, steps, total))
     return f"{folder} (tensorboard --logdir {FOLDER})"
@@ -176,7 +181,7 @@ def _write_events(folder: Path, run: Tracked) -> None:
     for row in run.steps:
         for key, value in _numbers(row).items():
             write(scalar_pb(key, value), int(row["rl_step"]))
-    for key, value in _totals(run).items():
+    for key, value in run.summary.items():
         write(scalar_pb(key, value), 0)
     writer.close()
 
@@ -199,10 +204,6 @@ def _numbers(step: Mapping[str, Any]) -> dict[str, float]:
         for key, value in step.items()
         if key != "rl_step" and isinstance(value, int | float)
     }
-
-
-def _totals(run: Tracked) -> dict[str, float]:
-    return {f"total_{key}": float(value) for key, value in run.totals.items()}
 
 
 def _points(table: pd.DataFrame) -> Iterator[tuple[dict[str, Any], pd.DataFrame]]:

@@ -65,6 +65,7 @@ def test_advise(load: Workload) -> None:
         max_num_seqs=256,
     )  # fmt: skip
     assert advice.to_json() == told
+    assert repr(advice) == told["recommendation"]["words"]
 
 
 def test_drafters(load: Workload, tmp_path: Path) -> None:
@@ -82,7 +83,7 @@ def test_what_cannot_be_is_refused_as_by_the_commands(load: Workload) -> None:
         longtail.simulate(load, drafter="sufix")
     with pytest.raises(TypeError, match="drafer"):
         longtail.simulate(load, drafer="suffix")
-    with pytest.raises(ValueError, match="has its cap already"):
+    with pytest.raises(TraceError, match="has its cap already"):
         longtail.sweep(load, cap=10)
 
 

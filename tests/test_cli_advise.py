@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import yaml
 from click.testing import CliRunner, Result
 
 from longtail.cli import cli
@@ -54,6 +55,9 @@ def test_from_a_trace_to_what_to_turn_on(trace: Path, tmp_path: Path) -> None:
     assert live, "these rollouts copy from their prompt's: only the plug-in drafts from there"
     policy = LiveSettings.read(folder / "policy.yaml")
     assert policy.drafter.name == "suffix" and policy.drafter.scope in ("problem", "both")
+    more = [line for line in (folder / "policy.yaml").read_text().splitlines() if ":" in line]
+    keys = [yaml.safe_load(line.removeprefix("# ")) for line in more[-3:]]
+    assert [list(key) for key in keys] == [["history"], ["log"], ["record"]]
     table = pd.read_csv(folder / "candidates.csv")
     assert set(table.stage) == {"measured", "searched"} and (table.origin == "synthetic").all()
 

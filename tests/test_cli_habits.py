@@ -74,6 +74,7 @@ def test_a_dry_run_writes_nothing(
         ("cap: 60\ndrafter: sufix\n", ["2: unknown drafter", "did you mean 'suffix'"]),
         ("cap: 60\nlatency: h100-7\n", ["2: unknown latency", "did you mean 'h100-7b'"]),
         ("cap: 60\nlatency: no.json\n", ["2: ", "no.json cannot be read"]),
+        ("cap: 60\ndrafter:\n", ["2: 'drafter' has no value"]),
         ("drafter: [suffix, none]\n", ["1: 'drafter' takes one value; several are for `sweep`"]),
         ("budget: das\nkv_tokens: much\n", ["2: kv_tokens: 'much' is not a valid integer"]),
         ("kv-tokens: 64\nkv_tokens: 640\n", ["2: 'kv_tokens' is given twice", "in row 1"]),
@@ -97,6 +98,18 @@ def test_of_a_sweeps_lists_the_item_is_named(trace: Path, tmp_path: Path) -> Non
     assert "s.yaml, row 6: budget 'das' has no option 'x'" in refused("sweep", config)
     error = refused("sweep", config, "--budget", "fixd")  # it wins, and does not stand in the file
     assert error.startswith("unknown budget 'fixd'")
+
+
+@pytest.mark.parametrize("words", ["t.yaml --config u.yaml", "--config u.yaml t.yaml"])
+def test_of_two_yaml_files_none_is_dropped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("t.yaml").write_text("trace: nowhere.parquet\ndrafter: suffix\n")
+    Path("u.yaml").write_text("budget: das\n")
+    done = CliRunner().invoke(cli, ["simulate", *words.split()])
+    assert done.exit_code == 2 and "two YAML files" in done.stderr
+    assert "t.yaml" in done.stderr and "u.yaml" in done.stderr
 
 
 def test_a_date_that_is_none_is_no_yaml(trace: Path, tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 import io
 import json
+import os
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -18,7 +19,7 @@ import pandas as pd
 import pytest
 from click.testing import CliRunner, Result
 
-from longtail.analysis.track import TRACKERS, Tracked, find_tracker, tracked_job
+from longtail.analysis.track import QUIET, TRACKERS, Tracked, find_tracker, tracked_job
 from longtail.cli import cli
 from longtail.engine.job import Job, Replay
 from longtail.traces import TraceError
@@ -44,8 +45,10 @@ def trace(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing of the environment: the trackers' settings, and what finding one sets itself."""
     monkeypatch.chdir(tmp_path)
-    for name in ("WANDB_MODE", "WANDB_PROJECT", "MLFLOW_EXPERIMENT_NAME", "MLFLOW_TRACKING_URI"):
-        monkeypatch.delenv(name, raising=False)
+    asked = ("WANDB_MODE", "WANDB_PROJECT", "MLFLOW_EXPERIMENT_NAME", "MLFLOW_TRACKING_URI")
+    for name in (*asked, *QUIET):
+        monkeypatch.setenv(name, "")  # so that afterwards it is what it was, also if it was unset
+        monkeypatch.delenv(name)
 
 
 def fake(name: str, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
@@ -75,8 +78,9 @@ def test_wandb_is_told_each_rl_step(
     assert (run.project, run.name, run.mode) == ("longtail", "suffix:scope=both/fixed:k=2", mode)
     assert run.config == {"trace": "T.parquet", "origin": "synthetic", **told["configuration"]}
     assert [{"rl_step": step, **row} for step, row in run.steps] == told["rl_steps"]
-    assert run.summary["total_makespan_s"] == told["makespan_s"] and run.finished
+    assert run.summary["total_makespan_s"] == told["makespan_s"] and run.exit_code == 0
     assert "wandb: wandb/run (offline; to send it: wandb sync wandb/run)" in done.stderr
+    assert os.environ["WANDB_ERROR_REPORTING"] == "false"
 
 
 def test_wandb_is_told_a_sweep_as_one_table(trace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -91,7 +95,7 @@ def test_wandb_is_told_a_sweep_as_one_table(trace: Path, monkeypatch: pytest.Mon
     assert logged["sweep"].rows[0]["max_num_seqs"] is None
     shortest = written.groupby("budget").makespan_s.sum().min()
     assert run.config["points"] == 2
-    assert run.summary == {"total_makespan_s": pytest.approx(shortest)}
+    assert run.summary == {"shortest_makespan_s": pytest.approx(shortest)}
 
 
 def test_mlflow_is_told_both(trace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -150,6 +154,16 @@ def test_a_broken_tracker_says_what_is_broken(
         find_tracker("wandb")
 
 
+def test_a_run_that_wandb_cannot_log_is_closed_as_failed(
+    trace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wandb = fake("wandb", monkeypatch)
+    monkeypatch.setenv("WANDB_PROJECT", "unreachable")
+    done = command("simulate", trace, "--track", "wandb")
+    assert "wandb could not keep it (no such host)" in str(done.exception)
+    assert [run.exit_code for run in wandb.RUNS] == [1]
+
+
 def test_a_tracker_that_fails_costs_no_result(trace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fake("mlflow", monkeypatch)
     monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "unreachable")
@@ -166,7 +180,11 @@ def test_a_dry_run_tracks_nothing(trace: Path, monkeypatch: pytest.MonkeyPatch) 
 
 def test_a_live_run_is_told_with_what_its_step_log_counts() -> None:
     log = pd.DataFrame({"rl_step": [0, 0, 2], "drafted": [3, 4, 5], "accepted": [1, 2, 5]})
-    steps = [{"rl_step": 0, "makespan_s": 1.5, "text": "ab"}, {"rl_step": 2, "makespan_s": 2.5}]
+    steps = [
+        {"rl_step": 0, "makespan_s": 1.5, "text": "ab"},
+        {"rl_step": 1, "makespan_s": 0.5},  # not in the log
+        {"rl_step": 2, "makespan_s": 2.5},
+    ]
     job = Job(
         "suffix_das", Replay("T.parquet"), "dummy", {"drafter": "suffix"}, {"max_num_seqs": 4}
     )
@@ -175,5 +193,6 @@ def test_a_live_run_is_told_with_what_its_step_log_counts() -> None:
     assert told.config["max_num_seqs"] == 4 and told.config["drafter"] == "suffix"
     assert list(told.steps) == [
         {"rl_step": 0, "makespan_s": 1.5, "drafted": 7, "accepted": 3, "forwards": 2},
+        {"rl_step": 1, "makespan_s": 0.5, "drafted": 0, "accepted": 0, "forwards": 0},
         {"rl_step": 2, "makespan_s": 2.5, "drafted": 5, "accepted": 5, "forwards": 1},
     ]

@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pytest
 import yaml
+from click.testing import CliRunner
 
+from .docs import page as docs_page
 from .docs.page import GENERATED, PAGES, ROOT, Console, Prose, blocks, commands, consoles
-from .docs.run import can_run, output_of, replaced
+from .docs.run import can_run, main, output_of, replaced
 from .test_cli_examples import read
 
 KINDS = {"slow", "timed", "live"}
@@ -74,9 +76,17 @@ def test_figures_are_seen(text: str, found: list[str], tmp_path: Path) -> None:
 
 
 def test_a_source_vouches_for_rounded_figures_of_the_next_block_only(tmp_path: Path) -> None:
-    page = tmp_path / "page.md"
-    page.write_text("<!-- figures of: docs/policies-claims.csv -->\n\n94 % and 95 %.\n\n94 %.\n")
+    page, source = tmp_path / "page.md", tmp_path / "source.py"
+    source.write_text("SHARE = 0.9394\n")
+    page.write_text(f"<!-- figures of: {source} -->\n\n94 % and 95 %.\n\n94 %.\n")
     assert [block.unfounded() for block in blocks(page)] == [["95 %"], ["94 %"]]
+
+
+def test_data_vouch_for_nothing(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text("<!-- figures of: docs/policies-claims.csv -->\n\n94 % of cells\n")
+    with pytest.raises(ValueError, match=r"policies-claims\.csv vouches for nothing"):
+        next(block for block in blocks(page) if isinstance(block, Prose)).unfounded()
 
 
 def test_a_console_is_run_and_printed_anew(tmp_path: Path) -> None:
@@ -87,6 +97,24 @@ def test_a_console_is_run_and_printed_anew(tmp_path: Path) -> None:
     assert console.words == {"timed"} and can_run(console, live=False)
     fresh = replaced(page.read_text(), console, output_of(console, tmp_path))
     assert fresh == page.read_text().replace("old\n", "a b\n")
+    with pytest.raises(ValueError, match="cannot be replaced"):
+        replaced(fresh, console, "a b\n")
+
+
+@pytest.mark.parametrize(
+    ("words", "shown", "code"), [("", "old", 1), ("", "new", 0), ("timed", "old", 0)]
+)
+def test_check_fails_where_what_is_shown_has_changed(
+    words: str, shown: str, code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(docs_page, "ROOT", tmp_path)
+    page = tmp_path / "page.md"
+    page.write_text(f"```console {words}\n$ echo new\n{shown}\n```\n")
+    before = page.read_text()
+    assert CliRunner().invoke(main, ["--check", str(page)]).exit_code == code
+    assert page.read_text() == before
+    assert CliRunner().invoke(main, [str(page)]).exit_code == 0
+    assert "\nnew\n" in page.read_text()
 
 
 @pytest.mark.parametrize("page", [*PAGES, GENERATED], ids=lambda page: page.name)

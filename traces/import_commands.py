@@ -236,9 +236,12 @@ def _say(output: str, report: Any) -> None:
     """One line on what was imported, and a warning per oddity on standard error."""
     for warning in report.warnings:
         click.echo(f"warning: {warning}", err=True)
+    cut = f"{report.cut_by_length:,} cut by length"
+    if report.end_unknown:
+        some = "" if report.end_unknown == report.rollouts else f"{cut}, of {report.end_unknown:,} "
+        cut = f"{some or 'which were cut by length is '}not known"
     click.echo(
         f"{output}: {report.rollouts:,} rollouts, {report.rl_steps:,} RL steps, "
-        f"{report.prompts:,} prompts, {report.output_tokens:,} output tokens, "
-        f"{report.cut_by_length:,} cut by length"
+        f"{report.prompts:,} prompts, {report.output_tokens:,} output tokens, {cut}"
         + (f" ({report.passed_over:,} rows passed over)" if report.passed_over else "")
     )

@@ -65,6 +65,7 @@ class ImportReport:
     prompts: int
     output_tokens: int
     cut_by_length: int
+    end_unknown: int  # rollouts that may have been cut or not
     dropped_empty: int
     passed_over: int
     warnings: tuple[str, ...] = ()
@@ -199,6 +200,7 @@ class Intake:
             collector.n_prompts,
             self.output_tokens,
             self.cut_by_length,
+            self.told[END_UNKNOWN],
             self.dropped_empty,
             self.passed_over,
             tuple(warnings),

@@ -28,7 +28,7 @@ def show_summary(summary: dict[str, Any], console: Console) -> None:
         )
     _facts(summary, console)
     _lengths(summary, console)
-    _steps(summary["by_rl_step"], console)
+    _steps(summary["by_rl_step"], _unknown(summary), console)
 
 
 def _facts(summary: dict[str, Any], console: Console) -> None:
@@ -71,8 +71,13 @@ def _facts(summary: dict[str, Any], console: Console) -> None:
     console.print(table)
 
 
+def _unknown(summary: dict[str, Any]) -> bool:
+    """Whether nobody says which rollouts were cut."""
+    return set(summary["finish_reasons"]) == {"unknown"}
+
+
 def _cut(summary: dict[str, Any]) -> str:
-    if set(summary["finish_reasons"]) == {"unknown"}:
+    if _unknown(summary):
         return "not known"
     return f"{summary['cut_by_length']:,} ({summary['cut_by_length'] / summary['rollouts']:.1%})"
 
@@ -88,7 +93,7 @@ def _lengths(summary: dict[str, Any], console: Console) -> None:
     console.print(table)
 
 
-def _steps(steps: list[dict[str, Any]], console: Console) -> None:
+def _steps(steps: list[dict[str, Any]], unknown: bool, console: Console) -> None:
     table = Table(title="RL steps (output lengths in tokens)", title_justify="left")
     named = any(step["name"] for step in steps)
     table.add_column("step", justify="right")
@@ -107,7 +112,7 @@ def _steps(steps: list[dict[str, Any]], console: Console) -> None:
             f"{values['sum']:,}",
             *(f"{values[q]:,.0f}" for q in ("p50", "p90", "p99", "max")),
             f"{step['tail']:.2f}",
-            f"{step['cut_by_length']:,}",
+            "-" if unknown else f"{step['cut_by_length']:,}",
         )
     console.print(table)
     if len(steps) > STEPS_SHOWN:

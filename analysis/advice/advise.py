@@ -7,6 +7,7 @@ clearly beats (`decide`), and the same question with one thing otherwise (`sensi
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -21,6 +22,8 @@ from .decide import Verdict, decide
 from .intervals import Measured, Ratio, measure
 from .search import Found, drafters_for, finalists, search
 from .sensitivity import Sensitivity, sensitivity
+
+logger = logging.getLogger(__name__)
 
 PART = 1_200_000  # output tokens of the prompts that the search simulates
 WHOLE = 6_000_000  # and of those that the rest does
@@ -58,6 +61,12 @@ class Advice:
     def speed_up(self, index: int) -> Ratio:
         """A finalist's over no speculation."""
         return self.measured.ratio(0, index)
+
+    def __repr__(self) -> str:
+        """What to turn on, in a sentence."""
+        from .words import headline
+
+        return headline(self)
 
     def to_json(self) -> dict[str, Any]:
         """What `advise --json` prints."""
@@ -102,17 +111,20 @@ def advise(
     # Read now, so that parts of the workload have them.
     if load.tokens is None and load.trace is not None and load.trace.has_tokens:
         load.tokens = load.trace.tokens(load.rl_steps)
+    logger.info("searching, drafters of %s", ", ".join(sorted({who for _, who in allowed})))
     part = Bench.of(load, judged, setup, most_tokens=PART, requests=requests)
     last = part.last(TOKENS, STEPS)
     found = search(last, engine, allowed, budgets, during("search"))
     found.left_out += left_out
     choices = finalists(found)
 
+    logger.info("measuring %d of the %d choices tried", len(choices), len(found.seconds))
     bench = Bench.of(load, judged, setup, most_tokens=WHOLE, requests=requests)
     if bench.prompts == part.prompts:
         bench = part
     measured = measure(bench, choices, DRAWN, during("measure"))
     verdict = decide(choices, measured.total_s, measured.spread)
+    logger.info("varying one thing at a time")
     varied = bench.last(TOKENS, STEPS)
     tested = sensitivity(varied, last, measured, verdict.recommended, during("vary"))
     return Advice(load, engine, bench, last, found, measured, verdict, tested)

@@ -150,7 +150,7 @@ def _changes(advice: Advice, case: Case) -> str:
     if best.speculates or best.changed:
         told = f"{speeds[case.best]:.2f}x, against {told}"
         if speeds[case.best] < speeds[usual]:
-            told += ", no clear gain over what is simpler"
+            told += ": faster still, but no clear gain over what is simpler"
     return f"{_sentence(case.words)}: {best.name} ({told})."
 
 

@@ -56,9 +56,10 @@ def _policy(told: dict[str, Any]) -> str:
     """A policy file: what it is as a comment, then its keys."""
     about = f"{told['recommendation']['name']}, as longtail advise {told['version']} recommends it "
     about += f"for {told['trace']} ({told['origin']}), latency {told['latency_name']}"
-    more = "history: T.parquet    a trace to begin with   log: steps/   record: rollouts/"
+    more = ("history: T.parquet  # a trace to begin with", "log: steps/  # a row per forward",
+            "record: rollouts/  # a trace per RL step")  # fmt: skip
     keys = yaml.safe_dump(told["turn_on"]["policy"], sort_keys=False, width=1000)
-    return f"# {' '.join(about.split())}\n{keys}# {more}\n"
+    return f"# {' '.join(about.split())}\n{keys}" + "".join(f"# {line}\n" for line in more)
 
 
 def _page(told: dict[str, Any], title: str, pictures: list[str]) -> Iterator[str]:

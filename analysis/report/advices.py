@@ -80,7 +80,7 @@ def _part(folder: Folder, item: Item, content: Mapping[str, Any]) -> Part:
         blocks,
         headlines=[words],
         limitations=[
-            f"The advice would be wrong {line[:1].lower()}{line[1:]}"
+            f"The advice would be another {line[:1].lower()}{line[1:]}"
             for line in _lines(content["wrong_when"])
         ],
         traces={trace: origin},

@@ -4,7 +4,7 @@
 but the first are judged, with the ones before as history. First the pinball loss: all rollouts of
 an RL step begin at once and grow by a token per forward; at some moments, those still running are
 foreseen (mean loss of the quantiles, percent of the mean that is really left). Then the regret of
-the budget `tail` with each of them, as `longtail budgets` shows it.
+the budget `tail` with each of them, as `longtail budgets` simulates it.
 """
 
 from __future__ import annotations
@@ -16,9 +16,8 @@ from typing import Any
 import numpy as np
 
 import longtail
-from longtail.analysis.budgets import Plan, study
-from longtail.analysis.show import caption
-from longtail.analysis.show_budgets import show_budgets
+from longtail.analysis.budgets import BEST, Plan, study
+from longtail.analysis.budgets_page import ranked
 from longtail.policies.batch import DECODING, empty_batch
 from longtail.policies.lengths import PREDICTORS
 from longtail.policies.lengths.ahead import left_of
@@ -45,7 +44,9 @@ def main(traces: list[str]) -> None:
             show(each, [loss / max(left, 1e-9) for loss, left in losses(load, each)])
         budgets = [f"tail:lengths={each}" for each in PREDICTORS.classes]
         found = study(Plan.of([load], drafters=[DRAFTER], budgets=[*budgets, *OTHERS]))
-        show_budgets(found, [caption(load)])
+        regret = ranked(found, load.provenance["trace"], DRAFTER).drop(BEST).sort_index(axis=1)
+        print(f"\nregret in %, drafter {DRAFTER}")
+        print((100 * regret).to_string(float_format="{:.1f}".format))
 
 
 def show(name: str, cells: list[float]) -> None:

@@ -11,9 +11,10 @@ after `console` say how it can be repeated:
 
 Commands with `$TRACES` need recorded traces that are not part of the project, in the folder of that
 name. A paragraph, list or table with figures in it has a comment before it that names the project's
-files in which they all stand, perhaps with more digits (of a page of docs: in its consoles):
+files in which they all stand, perhaps with more digits (of a page of docs: in its consoles). Tables
+of data have all numbers somewhere, and vouch for none: a console prints them.
 
-    <!-- figures of: docs/policies-claims.csv, analysis/advice/search.py -->
+    <!-- figures of: analysis/advice/search.py, docs/drafters.md -->
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ GENERATED = ROOT / "docs" / "policies.md"  # whole, by `longtail budgets`
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 PAGES.remove(GENERATED)
 
+DATA = {".csv", ".json", ".jsonl", ".parquet"}
 SOURCES = re.compile(r"<!-- figures of: (.+) -->")
 NUMBER = re.compile(r"(?<![\w.:§/-])\d[\d,_]*(?:\.\d+)?(?:e-?\d+)?(?![\w.+-]*\d)")
 UNIT = re.compile(
@@ -122,7 +124,12 @@ def consoles() -> list[Console]:
 
 @cache
 def numbers_in(path: Path) -> list[float]:
-    """The numbers of a source: of a page of docs those that its commands printed."""
+    """The numbers of a source: of a page of docs those that its commands printed.
+
+    Raises ValueError for data.
+    """
+    if path.suffix in DATA:
+        raise ValueError(f"{path.name} vouches for nothing: let a console print it")
     if path in PAGES:
         text = "\n".join(block.output for block in blocks(path) if isinstance(block, Console))
     else:

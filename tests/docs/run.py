@@ -1,6 +1,7 @@
 """`python -m tests.docs.run`: print the consoles of README and docs anew.
 
-Everything that is not `live`, and with `--all` that too. Commands run in one empty folder for each
+Everything that is not `live`, and with `--all` that too; `--check` writes nothing, and fails where
+something that is not `timed` is printed otherwise now. Commands run in one empty folder for each
 page, top to bottom, so that a later one finds what an earlier one wrote.
 """
 
@@ -41,15 +42,18 @@ def can_run(console: Console, live: bool) -> bool:
 
 
 def replaced(text: str, console: Console, output: str) -> str:
-    """The page with another output."""
+    """The page with another output. Raises ValueError where it does not show the console."""
     shown = f"$ {console.command}\n"
+    if f"{shown}{console.output}```" not in text:
+        raise ValueError(f"{console.page}:{console.line}: cannot be replaced; is it indented?")
     return text.replace(f"{shown}{console.output}```", f"{shown}{output}```")
 
 
 @click.command()
 @click.argument("pages", nargs=-1, type=click.Path(exists=True, path_type=Path))
 @click.option("--all", "live", is_flag=True, help="Also what needs vLLM.")
-def main(pages: tuple[Path, ...], live: bool) -> None:
+@click.option("--check", is_flag=True, help="Write nothing; fail where what is shown has changed.")
+def main(pages: tuple[Path, ...], live: bool, check: bool) -> None:
     """Print the consoles of PAGES (of all, if none are named) anew.
 
     One whose command fails stays as it is; the exit code is then 1.
@@ -67,7 +71,12 @@ def main(pages: tuple[Path, ...], live: bool) -> None:
                     failed += 1
                     click.echo(f"{console.place}: exit code {error.returncode}: {console.command}")
                     continue
-                if output != console.output:
+                if output == console.output or (check and "timed" in console.words):
+                    continue
+                if check:
+                    failed += 1
+                    click.echo(f"{console.place}: prints something else now: {console.command}")
+                else:
                     text = page.read_text(encoding="utf-8")
                     page.write_text(replaced(text, console, output), encoding="utf-8")
                     click.echo(f"{console.place}: printed anew")

@@ -18,13 +18,15 @@ class Run:
 
     def __init__(self, project, name, config, mode):
         self.project, self.name, self.config, self.mode = project, name, config, mode
-        self.dir, self.steps, self.summary, self.finished = "wandb/run/files", [], {}, False
+        self.dir, self.steps, self.summary, self.exit_code = "wandb/run/files", [], {}, None
 
     def log(self, data, step=None, commit=None):
+        if self.project == "unreachable":
+            raise ConnectionError("no such host")
         self.steps.append((step, data))
 
     def finish(self, exit_code=None, quiet=None):
-        self.finished = True
+        self.exit_code = exit_code or 0
 
 
 def init(entity=None, project=None, dir=None, id=None, name=None, notes=None, tags=None,
