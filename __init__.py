@@ -104,7 +104,9 @@ def simulate(
     from .sim.simulate import Setup
     from .sim.simulate import simulate as run
 
-    made = Setup.of(limits=_limits(setup), **setup)
+    limits = _limits(setup)
+    _check(setup, "drafter", "budget", "latency", "placement", "told", "skew")
+    made = Setup.of(limits=limits, **setup)
     load = read_workload(trace, cap=cap, rl_steps=rl_steps)
     return run(load, made, rl_steps=rl_steps, log=log)
 
@@ -122,9 +124,12 @@ def sweep(
     grid: as `simulate`'s setup, each a value or a list of them. jobs: processes, all cores by
     default.
     """
+    from dataclasses import fields
+
     from .sim.grid import Grid
     from .sim.sweep import sweep as run
 
+    _check(grid, *(f.name for f in fields(Grid)))
     setups = Grid(
         **{k: v if isinstance(v, list | tuple) else [v] for k, v in grid.items()}
     ).setups()
@@ -164,6 +169,15 @@ def drafters(
     limits = _limits(options)
     load = read_workload(trace, rl_steps=rl_steps)
     return compare_drafters(load, specs, limits=limits, rl_steps=rl_steps, **options)
+
+
+def _check(options: dict[str, Any], *known: str) -> None:
+    """Raise ComponentError for a name that is none, with the one that was meant."""
+    from .policies.registry import ComponentError, nearest
+
+    for name in options:
+        if name not in known:
+            raise ComponentError(f"no option '{name}'{nearest(name, known)}")
 
 
 def _limits(options: dict[str, Any]) -> Limits:

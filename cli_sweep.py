@@ -61,6 +61,10 @@ def sweep(
     say_if_compiling()
     if output:
         check_file(Path(output), *TABLES)
+    if plots:
+        from .analysis.write_page import check_folder
+
+        check_folder(Path(plots))
     from .analysis.show import caption, show_sweep
     from .sim.grid import Grid
     from .sim.sweep import sweep as run
@@ -79,7 +83,7 @@ def sweep(
         table = run(workload, setups, rl_steps=options["rl_steps"], jobs=jobs, progress=advance)
     if output:
         write_table(table, Path(output))
-    show_sweep(table, caption(workload))
+    show_sweep(table, caption(workload), output)
     if plots:
         from .analysis.plots import draw_sweep
 

@@ -57,7 +57,7 @@ def say_if_compiling() -> None:
     from .policies.compiled import cache_folder, told_of_compiling
 
     def say() -> None:
-        click.echo("Compiling what is used for the first time (up to 15 s) …", err=True)
+        click.echo("Compiling what is used for the first time (once; up to a minute) …", err=True)
 
     click.get_current_context().with_resource(told_of_compiling(say))
     logger.info("compiled code is kept in %s", cache_folder())

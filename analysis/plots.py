@@ -23,7 +23,7 @@ from .curves import Results
 from .style import RC
 from .sweep_figure import makespan_by_budget
 
-ELSEWHERE = "choose another folder with -o"
+ELSEWHERE = "choose another folder"
 
 
 def draw_all(results: Results, lengths: Lengths, caption: str, folder: Path) -> list[Path]:

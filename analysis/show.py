@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 
+import numpy as np
 import pandas as pd
 from rich.console import Console
 from rich.measure import Measurement
@@ -23,6 +24,7 @@ LEGEND = (
     "wasted: share of those rejected; tail: seconds after 90 % of the requests are done;\n"
     "regret: makespan over this drafter's clairvoyant one"
 )
+BEST = 20  # of a sweep's points are shown
 WIDTH = 110  # columns, where the output is no terminal
 
 
@@ -186,9 +188,13 @@ def _show_outside(out: Output, share: float, of: str = "") -> None:
         out.print(f"latency: {share:.1%} of the forwards{of} are outside what was calibrated")
 
 
-def show_sweep(points: pd.DataFrame, title: str, best: int = 20) -> None:
-    """The sweep's points, summed over RL steps, shortest makespan first."""
+def show_sweep(points: pd.DataFrame, title: str, written: str | None = None) -> None:
+    """The sweep's best points, summed over RL steps, the shortest makespan first, and those without
+    speculation; and where all of them were `written`.
+    """
     ranked = rank(points)
+    plain = ranked.drafter == "none"
+    shown = ranked[(np.arange(len(ranked)) < BEST) | plain]
     varied = [k for k in CONFIGURATION if points[k].nunique(dropna=False) > 1] or ["drafter"]
     same = {k: points[k].iloc[0] for k in CONFIGURATION if k not in varied}
     rows = [
@@ -201,7 +207,7 @@ def show_sweep(points: pd.DataFrame, title: str, best: int = 20) -> None:
             _known("{:.0%}", p["wasted"]),
             _known("{:.1%}", p["regret"]),
         ]
-        for p in ranked.head(best).to_dict("records")
+        for p in shown.to_dict("records")
     ]
     out = Output()
     out.print(title, style="bold")
@@ -213,8 +219,13 @@ def show_sweep(points: pd.DataFrame, title: str, best: int = 20) -> None:
     _show_outside(out, float(outside), " of the worst point")
     for note in sorted({n for notes in points.notes for n in notes.split("; ") if n}):
         out.print(f"note: {note}", markup=False)
-    if len(ranked) > best:
-        out.print(f"… and {len(ranked) - best} slower ones; -o FILE writes all")
+    if not plain.any():
+        out.print("speed-ups are over no speculation: add --drafter none")
+    if len(ranked) > len(shown):
+        more = "" if written else "; -o FILE writes all"
+        out.print(f"… and {len(ranked) - len(shown)} slower ones{more}")
+    if written:
+        out.print(f"{written}: {len(points):,} rows, {len(ranked):,} points", markup=False)
 
 
 def show_components(kind: str | None) -> None:

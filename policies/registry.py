@@ -96,7 +96,7 @@ class Registry:
         name, given = _parse(spec, self.kind)
         if name not in self.classes:
             raise ComponentError(
-                f"unknown {self.kind} '{name}'{_nearest(name, self.classes)}; "
+                f"unknown {self.kind} '{name}'{nearest(name, self.classes)}; "
                 f"known: {', '.join(self.classes)}"
             )
         cls = self.classes[name]
@@ -106,7 +106,7 @@ class Registry:
             if key not in fields:
                 known = ", ".join(fields) or "none"
                 raise ComponentError(
-                    f"{self.kind} '{name}' has no option '{key}'{_nearest(key, fields)}; "
+                    f"{self.kind} '{name}' has no option '{key}'{nearest(key, fields)}; "
                     f"its options: {known}",
                     key,
                 )
@@ -212,6 +212,7 @@ def _text(value: Any) -> str:
     return f"{value!r}" if isinstance(value, float) else str(value)
 
 
-def _nearest(word: object, known: Any) -> str:
+def nearest(word: object, known: Any) -> str:
+    """The name that was meant, as the end of an error; nothing where none is near."""
     close = difflib.get_close_matches(str(word), list(known), n=1)
     return f" (did you mean '{close[0]}'?)" if close else ""

@@ -81,7 +81,7 @@ def test_what_cannot_be_is_refused_as_by_the_commands(load: Workload) -> None:
         longtail.simulate("nowhere.parquet")
     with pytest.raises(ComponentError, match="did you mean 'suffix'"):
         longtail.simulate(load, drafter="sufix")
-    with pytest.raises(TypeError, match="drafer"):
+    with pytest.raises(ComponentError, match="did you mean 'drafter'"):
         longtail.simulate(load, drafer="suffix")
     with pytest.raises(TraceError, match="has its cap already"):
         longtail.sweep(load, cap=10)
@@ -94,3 +94,10 @@ def test_importing_it_imports_nothing_heavy() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
+
+
+@pytest.mark.parametrize("name", ["drafters", "budgets"])
+def test_names_that_are_none_say_which_was_meant(load: Workload, name: str) -> None:
+    for run in (longtail.simulate, longtail.sweep):
+        with pytest.raises(ComponentError, match=f"no option '{name}' .did you mean '{name[:-1]}'"):
+            run(load, **{name: "suffix"})

@@ -153,3 +153,20 @@ def test_styles_on_a_terminal_only_and_no_colour_where_refused(tmp_path: Path) -
     assert running.returncode == 0 and b"\x1b[1m" in shown and not COLOUR.search(shown)
     assert COLOUR.search(b"\x1b[1;31mred\x1b[0m") and not COLOUR.search(b"\x1b[1;4mbold\x1b[0m")
     assert "\x1b" not in longtail(tmp_path, "list", "placements", TERM="xterm-256color").stdout
+
+
+def test_a_sweep_says_what_it_wrote_and_what_speed_ups_need(trace: Path, tmp_path: Path) -> None:
+    words = ["sweep", str(trace), "--drafter", "suffix:max=1..30", "--jobs", "1"]
+    short = CliRunner().invoke(cli, words).output
+    assert "add --drafter none" in short and "; -o FILE writes all" in short
+    file = tmp_path / "s.csv"
+    long = CliRunner().invoke(cli, [*words, "--drafter", "none", "-o", str(file)]).output
+    assert f"{file}: " in long and "-o FILE" not in long and "add --drafter" not in long
+    assert any(line.strip("│ ").startswith("none") for line in long.splitlines())  # slow, but shown
+
+
+def test_pictures_that_cannot_be_are_refused_before_the_work(trace: Path) -> None:
+    with pytest.raises(TraceError, match="choose another folder"):
+        CliRunner().invoke(
+            cli, ["sweep", str(trace), "--plots", str(trace / "p")], catch_exceptions=False
+        )

@@ -85,7 +85,7 @@ def test_from_a_trace_to_a_page(paper: str, trace: Path, tmp_path: Path, nemo_rl
     [
         (["dsa"], "'das'"),
         (["tlt", "--trace", "nothing.parquet"], "no such file"),
-        (["respec", "-o", "{file}/below"], "choose another folder with -o"),
+        (["respec", "-o", "{file}/below"], "choose another folder"),
     ],
 )
 def test_unusable_input_is_refused_before_anything_is_written(
