@@ -184,9 +184,12 @@ class Intake:
     ) -> ImportReport:
         """Write what was collected, with metadata, and report on it."""
         if not len(collector):
+            where = ", ".join(source.name for source in self._sources[:SHOWN_VALUES])
+            if not self.rows:
+                raise TraceError("no rows", file=where, remedy="name a file that has rollouts")
             raise TraceError(
                 f"none of {self.rows} rows is left to import",
-                file=", ".join(source.name for source in self._sources[:SHOWN_VALUES]),
+                file=where,
                 remedy="; ".join(["loosen --where or --drop-empty", *sentences(self.told)]),
             )
         names = collector.number_steps(self.options.steps)

@@ -166,6 +166,12 @@ def test_recorded_lengths_are_held_against_the_tokens(bench: Any) -> None:
     assert "row 1: 2 token ids in the output, recorded as 3" in message
 
 
+def test_a_dump_without_rows_is_said_to_be_one(bench: Any) -> None:
+    source = bench.file("1.jsonl", [])
+    message = bench.refused("import", "verl", source, "--tokenizer", bench.tokenizer)
+    assert "1.jsonl: no rows" in message and "loosen" not in message
+
+
 def test_a_dump_from_a_pipe(bench: Any) -> None:
     raw = (little_dump(bench, "verl") / "1.jsonl").read_bytes()
     named = bench.folder / "pipe"
