@@ -197,13 +197,13 @@ def turning_on(advice: Advice) -> list[str]:
         )
         if choice.drafter.history_steps != 0:
             told.append(
-                "`history: TRACE` in the policy begins with the rollouts of a trace; without it "
+                "'history: TRACE' in the policy begins with the rollouts of a trace; without it "
                 "the first RL step has none."
             )
         if choice.rank[0] == ANY_BUDGET:
             prior = advice.bench.setup.latency.name != "calibrated"
             words = "give your calibration there" if prior else "an engine has to find that file"
-            told.append(f"Budgets that ask for seconds are told the policy's `latency`: {words}.")
+            told.append(f"Budgets that ask for seconds are told the policy's latency: {words}.")
     elif choice.drafter.name == "suffix":
         told.append("vLLM's suffix method needs: pip install arctic-inference")
     elif choice.budget.name == "schedule":
