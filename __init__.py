@@ -153,6 +153,7 @@ def advise(
     from .analysis.advice.advise import advise as run
 
     limits = _limits(options)
+    _check(options, "engine", "latency", "drafters", "budgets", "requests", "progress")
     load = read_workload(trace, cap=cap, rl_steps=rl_steps)
     return run(load, limits=limits, rl_steps=rl_steps, **options)
 
@@ -167,6 +168,7 @@ def drafters(
     from .analysis.drafters import compare_drafters
 
     limits = _limits(options)
+    _check(options, "latency", "progress")
     load = read_workload(trace, rl_steps=rl_steps)
     return compare_drafters(load, specs, limits=limits, rl_steps=rl_steps, **options)
 

@@ -13,8 +13,6 @@ from typing import Any
 
 import click
 
-from . import read_workload
-from .analysis.progress import bar
 from .analysis.track import Track, tracked_result
 from .cli_advise import advise
 from .cli_budgets import budgets
@@ -28,13 +26,12 @@ from .cli_reproduce import reproduce
 from .cli_sweep import plot, sweep
 from .cli_verbose import say_what_is_done
 from .options import (
-    COMPONENTS,
-    LIMITS,
     TABLES,
     check_file,
     configuration,
     folder_option,
     say_if_compiling,
+    simulated,
     trace_or_config,
     track_option,
 )
@@ -109,21 +106,9 @@ def simulate(
     if log_path:
         check_file(Path(log_path), *TABLES)
     from .analysis.show import caption, show_result
-    from .sim.limits import Limits
-    from .sim.simulate import Setup
-    from .sim.simulate import simulate as run
     from .sim.sweep import write_table
 
-    setup = Setup.of(
-        **{name: options[name] for name in COMPONENTS},
-        limits=Limits(*(options[name] for name in LIMITS)),
-    )
-    steps = options["rl_steps"]
-    workload = read_workload(trace, cap=options["cap"], rl_steps=steps)
-    with bar("simulating", len(workload.choose(steps))) as advance:
-        result = run(
-            workload, setup, rl_steps=steps, log=bool(log_path), progress=lambda step: advance()
-        )
+    workload, result = simulated(trace, options, bool(log_path))
     logger.info(
         "simulated %d forwards, and bounds, in %.2f s",
         result.total("forwards"),

@@ -11,8 +11,8 @@ import click
 
 from . import read_workload
 from .analysis.progress import bar
-from .cli_report import check_report, make_report
-from .options import LIMITS, folder_option, say_if_compiling
+from .cli_report import make_report
+from .options import LIMITS, check_file, folder_option, say_if_compiling
 from .traces.step_list import Steps
 
 COMPONENT: dict[str, Any] = {"multiple": True, "metavar": "NAME[:KEY=VALUE,…]"}
@@ -103,7 +103,7 @@ def advise(
     if output:
         check_folder(Path(output))
     if report:
-        check_report(report)
+        check_file(report)
     load = read_workload(trace, cap=cap, rl_steps=rl_steps)
     with bar("advising", 100) as advance:
         found = run(

@@ -7,16 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import click
-from click.core import ParameterSource
 
 from . import read_workload
 from .options import (
-    COMPONENTS,
-    LIMITS,
     TABLES,
     check_file,
     configuration,
     say_if_compiling,
+    simulated,
     trace_or_config,
 )
 from .traces.export_commands import STEP_S, STEPS, output_option, say
@@ -147,8 +145,7 @@ def forwards(log: Path, by_request: bool, output: str) -> None:
 @click.argument("source", metavar="TRACE|LOG|CONFIG", is_eager=True, callback=trace_or_config)
 @configuration(many=False)
 @output_option("JSON to write, plain or .gz.")
-@click.pass_context
-def chrome(ctx: click.Context, source: str, output: str, **options: Any) -> None:
+def chrome(source: str, output: str, **options: Any) -> None:
     """A timeline for ui.perfetto.dev (JSON).
 
     Or for chrome://tracing: forwards, requests, counters.
@@ -162,20 +159,19 @@ def chrome(ctx: click.Context, source: str, output: str, **options: Any) -> None
     """
     say_if_compiling()
     from .analysis.export_chrome import export_chrome
-    from .analysis.timeline import is_log, read_timeline
+    from .analysis.timeline import is_log, read_timeline, timeline_of
+    from .cli_live import refuse_others
     from .traces import find_trace
     from .traces.exporting import check_target
 
     path = find_trace(source)
     check_target(output, [path])
     if is_log(path):
-        given = [n for n in options if ctx.get_parameter_source(n) == ParameterSource.COMMANDLINE]
-        if given:
-            option = given[0].replace("_", "-")
-            raise click.UsageError(f"--{option} is for a trace: a log has run already")
+        refuse_others("a log", {"source", "output"})
         timeline = read_timeline(path)
     else:
-        timeline = _simulated(path, options)
+        load, result = simulated(path, options, True)
+        timeline = timeline_of(result, load)
     origin = str(timeline.about.get("origin", ""))
     say(output, export_chrome(timeline, output, path), origin, timeline.kind)
 
@@ -202,34 +198,13 @@ def _decoding(
     return found, decode_recorded(found, rl_steps=rl_steps)
 
 
-def _simulated(path: Path, options: dict[str, Any]) -> Any:
-    """The timeline of a trace under the configuration."""
-    from .analysis.progress import bar
-    from .analysis.timeline import timeline_of
-    from .sim.limits import Limits
-    from .sim.simulate import Setup, simulate
-
-    steps = options["rl_steps"]
-    named = {name: options[name] for name in COMPONENTS}
-    setup = Setup.of(**named, limits=Limits(*(options[name] for name in LIMITS)))
-    load = read_workload(path, cap=options["cap"], rl_steps=steps)
-    with bar("simulating", len(load.choose(steps))) as advance:
-        result = simulate(load, setup, rl_steps=steps, log=True, progress=lambda step: advance())
-    return timeline_of(result, load)
-
-
 def _keys(words: str) -> dict[str, Any]:
     """`a=1,b=c` as a mapping, its values as YAML reads them."""
-    import yaml
+    from .engine.policies import parse_engine
 
-    keys = {}
-    for word in filter(None, (part.strip() for part in words.split(","))):
-        key, equals, value = word.partition("=")
-        if not equals:
-            raise click.UsageError(f"--with {word!r} has no '='")
-        try:
-            keys[key.strip()] = yaml.safe_load(value)
-            json.dumps(keys)
-        except (yaml.YAMLError, TypeError):
-            raise click.UsageError(f"--with {word!r} is no value that JSON has") from None
+    keys = parse_engine(tuple(filter(None, words.split(","))))
+    try:
+        json.dumps(keys)
+    except TypeError:
+        raise click.UsageError(f"--with {words!r} is no value that JSON has") from None
     return keys

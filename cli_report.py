@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from .options import say_if_compiling
+from .options import check_file, say_if_compiling
 
 
 @click.command()
@@ -38,16 +38,8 @@ def report(folder: Path, output: Path, tokenizer: Path | None) -> None:
     longtail report answers -o report.html
     """
     say_if_compiling()
-    check_report(output)
+    check_file(output)
     click.echo(make_report(folder, output, tokenizer))
-
-
-def check_report(output: Path) -> None:
-    """Raise TraceError for a file that cannot be, before any work is done."""
-    from .traces.schema import TraceError
-
-    if not output.absolute().parent.is_dir():
-        raise TraceError("no such folder", file=output.parent, remedy="make it, or choose another")
 
 
 def make_report(folder: Path, output: Path, tokenizer: Path | None = None) -> str:

@@ -17,6 +17,8 @@ from .traces.step_list import Steps
 
 if TYPE_CHECKING:
     from .policies.config import Config
+    from .sim.simulate import Result
+    from .sim.workload import Workload
 
 logger = logging.getLogger(__name__)
 
@@ -63,11 +65,26 @@ def say_if_compiling() -> None:
     logger.info("compiled code is kept in %s", cache_folder())
 
 
+def simulated(trace: Any, options: dict[str, Any], log: bool) -> tuple[Workload, Result]:
+    """The trace, and how it went under one configuration: of COMPONENTS, LIMITS, cap, RL steps."""
+    from . import read_workload
+    from .analysis.progress import bar
+    from .sim.limits import Limits
+    from .sim.simulate import Setup, simulate
+
+    named = {name: options[name] for name in COMPONENTS}
+    setup = Setup.of(**named, limits=Limits(*(options[name] for name in LIMITS)))
+    steps = options["rl_steps"]
+    load = read_workload(trace, cap=options["cap"], rl_steps=steps)
+    with bar("simulating", len(load.choose(steps))) as advance:
+        return load, simulate(load, setup, rl_steps=steps, log=log, progress=lambda step: advance())
+
+
 def check_file(path: Path, *endings: str) -> None:
     """Refuse a file that could not be written before the work, not after it."""
     from .traces import TraceError
 
-    if path.suffix not in endings:
+    if endings and path.suffix not in endings:
         raise TraceError(
             "unknown kind of file", file=path, remedy=f"end it in {' or '.join(endings)}"
         )

@@ -60,7 +60,7 @@ class Decoding:
         """int64[n]: tokens that the last forward would give beyond a rollout's end; below 0 where
         the forwards do not reach it, or those before the last one go beyond.
         """
-        running = np.concatenate([[0], np.cumsum(self.accepted + 1, dtype=np.int64)])
+        running = offsets_of(self.accepted + 1)
         begins, ends = self.offsets[:-1], self.offsets[1:]
         wanted = self.output_len.astype(np.int64) - 1
         over = running[ends] - running[begins] - wanted

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from .budgets import Plan
-from .sweep_time import SweepTime, sweep_time
+from .sweep_time import SweepTime, clock, sweep_time
 
 
 @dataclass(frozen=True)
@@ -30,8 +30,8 @@ class StudyTime:
             for name in ("points", "measured", "profiles_s")
         )
         lines.append(
-            f"expected: {points:,} points in about {self.seconds / 60:.1f} min with "
-            f"{self.parts[0][1].jobs} jobs, of which profiles {profiles_s / 60:.1f} min "
+            f"expected: {points:,} points in about {clock(self.seconds)} with "
+            f"{self.parts[0][1].jobs} jobs, of which profiles {clock(profiles_s)} "
             f"(from {measured} points run now); nothing written"
         )
         return "\n".join(lines)

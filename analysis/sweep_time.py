@@ -37,12 +37,13 @@ class SweepTime:
         return (
             f"points: {self.points:,} ({self.drafters:,} drafters), each over {self.rl_steps:,} RL "
             f"steps; bounds: {self.bounds:,}\n"
-            f"expected: about {_clock(self.seconds)} with {self.jobs} jobs, of which profiles "
-            f"{_clock(self.profiles_s)} (from {self.measured} points run now); nothing written"
+            f"expected: about {clock(self.seconds)} with {self.jobs} jobs, of which profiles "
+            f"{clock(self.profiles_s)} (from {self.measured} points run now); nothing written"
         )
 
 
-def _clock(seconds: float) -> str:
+def clock(seconds: float) -> str:
+    """Seconds, or minutes or hours, as people say them."""
     if seconds < 10:
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)

@@ -15,6 +15,7 @@ from ..engine.step_check import explode
 from ..engine.step_log import read_step_log
 from ..sim.simulate import Result
 from ..sim.state import LOG_COLUMNS
+from ..sim.sweep import read_frame
 from ..sim.workload import Workload
 from ..traces.schema import TraceError
 
@@ -113,9 +114,9 @@ def forward_table(path: Path, by_request: bool = False) -> pd.DataFrame:
         return timeline.forwards.drop(columns=LISTS, errors="ignore")
     if timeline.requests is None:
         raise TraceError("a simulation's log has no requests", file=path, remedy="leave that out")
-    parts = explode(timeline.forwards)
-    when = timeline.forwards[["forward", "begin_s", "forward_s"]]
-    parts = parts.merge(when, on="forward")
+    # `forward` of a part is its row: in a log that lacks some, the log's own numbers are others.
+    when = timeline.forwards[["begin_s", "forward_s"]]
+    parts = explode(timeline.forwards).join(when, on="forward")
     who = timeline.requests[["request", "rl_step", "prompt_id", "sample"]]
     who = who.astype({"rl_step": "Int32", "sample": "Int32"})  # unknown of those not finished
     return parts.merge(who, on="request", how="left")
@@ -134,12 +135,7 @@ def _begins(log: pd.DataFrame) -> np.ndarray:
 
 
 def _read_table(path: Path) -> pd.DataFrame:
-    try:
-        table = pd.read_csv(path) if path.suffix == ".csv" else pd.read_parquet(path)
-    except FileNotFoundError:
-        raise TraceError("no such file", file=path, remedy=REMEDY) from None
-    except (OSError, ValueError) as error:
-        raise TraceError(f"cannot be read ({error})", file=path, remedy=REMEDY) from None
+    table = read_frame(path, REMEDY)
     missing = [name for name in COLUMNS if name not in table]
     if missing:
         raise TraceError(f"no log: column {missing[0]} is missing", file=path, remedy=REMEDY)

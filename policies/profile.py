@@ -143,8 +143,7 @@ def _gather(starts: np.ndarray, counts: np.ndarray) -> np.ndarray:
 
 def blank_profile(output_len: np.ndarray) -> Profile:
     """A profile of no drafts, to be filled."""
-    offsets = np.zeros(len(output_len) + 1, np.int64)
-    np.cumsum(output_len, out=offsets[1:])
+    offsets = starts_of(output_len)
     return Profile(np.zeros(offsets[-1], np.uint8), np.zeros(offsets[-1], np.uint8), offsets)
 
 

@@ -66,13 +66,16 @@ def sweep(
     tasks: list[tuple[str, Setup]] = [("bounds", setup) for setup in firsts.values()]
     tasks += [("point", setup) for setup in setups]
     _shared = (workload, steps)
+    jobs = jobs or cores()
     logger.info(
         "simulating %d points and %d bounds on %d cores",
-        *(len(setups), len(firsts), jobs or cores()),
+        len(setups),
+        len(firsts),
+        jobs,
     )
     try:
         done = []
-        for answer in _each(tasks, jobs or cores()):
+        for answer in _each(tasks, jobs):
             done.append(answer)
             if progress:
                 progress(len(done), len(tasks))
@@ -155,15 +158,20 @@ def is_table(path: Path) -> bool:
         return False
 
 
-def read_table(path: Path) -> pd.DataFrame:
-    """A table that `sweep` wrote. Raises TraceError for anything else."""
-    remedy = "make one with longtail sweep"
+def read_frame(path: Path, remedy: str) -> pd.DataFrame:
+    """A .csv, or else Parquet. Raises TraceError."""
     try:
-        table = pd.read_csv(path) if path.suffix == ".csv" else pd.read_parquet(path)
+        return pd.read_csv(path) if path.suffix == ".csv" else pd.read_parquet(path)
     except FileNotFoundError:
         raise TraceError("no such file", file=path, remedy=remedy) from None
     except (OSError, ValueError) as error:
         raise TraceError(f"not a table ({error})", file=path, remedy=remedy) from None
+
+
+def read_table(path: Path) -> pd.DataFrame:
+    """A table that `sweep` wrote. Raises TraceError for anything else."""
+    remedy = "make one with longtail sweep"
+    table = read_frame(path, remedy)
     missing = {"trace", "origin", *Setup().row, "rl_step", *STEP_FIELDS, "clairvoyant_s"} - set(
         table.columns
     )

@@ -73,7 +73,9 @@ class Workload:
         load.wall_s["read"] = time.perf_counter() - began
         logger.info(
             "lengths of %d rollouts in %d RL steps read in %.2f s",
-            *(len(lengths), len(load.rl_steps), load.wall_s["read"]),
+            len(lengths),
+            len(load.rl_steps),
+            load.wall_s["read"],
         )
         return load
 

@@ -101,3 +101,12 @@ def test_names_that_are_none_say_which_was_meant(load: Workload, name: str) -> N
     for run in (longtail.simulate, longtail.sweep):
         with pytest.raises(ComponentError, match=f"no option '{name}' .did you mean '{name[:-1]}'"):
             run(load, **{name: "suffix"})
+
+
+def test_advise_and_drafters_say_so_too(load: Workload) -> None:
+    with pytest.raises(ComponentError, match="did you mean 'budgets'"):
+        longtail.advise(load, budget=["das"])
+    with pytest.raises(ComponentError, match="did you mean 'latency'"):
+        longtail.drafters(load, latncy="h100-7b")
+    with pytest.raises(ComponentError, match="no engine 'vlm'"):
+        longtail.advise(load, engine="vlm")

@@ -21,15 +21,6 @@ from longtail.sim.grid import Grid
 from longtail.sim.sweep import sweep
 from longtail.sim.workload import Workload
 from longtail.traces import TraceError, open_trace
-from longtail.traces.synth import LogNormal, Recipe, synthesize
-
-
-@pytest.fixture(scope="module")
-def trace(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("habits") / "T.parquet"
-    law = LogNormal(20, 0.8)
-    synthesize(path, Recipe(rl_steps=3, prompts=3, samples=2, cap=60, vocab=500, lengths=law))
-    return path
 
 
 def longtail(folder: Path, *words: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -39,9 +30,9 @@ def longtail(folder: Path, *words: str, **environment: str) -> subprocess.Comple
     )  # fmt: skip
 
 
-def test_a_dry_run_counts_what_the_sweep_computes(trace: Path) -> None:
+def test_a_dry_run_counts_what_the_sweep_computes(little_trace: Path) -> None:
     grid = Grid(drafter=["none", "suffix:scope=own+both"], budget=["fixed:k=1..4"])
-    load = Workload.from_trace(open_trace(trace))
+    load = Workload.from_trace(open_trace(little_trace))
     told = sweep_time(load, grid.setups(), jobs=2)
     asked: list[int] = []
     table = sweep(load, grid.setups(), jobs=1, progress=lambda done, of: asked.append(of))
@@ -54,11 +45,11 @@ def test_a_dry_run_counts_what_the_sweep_computes(trace: Path) -> None:
 
 
 def test_a_dry_run_writes_nothing(
-    trace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    little_trace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     words = ["--drafter", "suffix", "--budget", "fixed:k=1..8", "-o", "t.csv", "--plots", "p"]
-    done = CliRunner().invoke(cli, ["sweep", str(trace), *words, "--dry-run"])
+    done = CliRunner().invoke(cli, ["sweep", str(little_trace), *words, "--dry-run"])
     assert done.exit_code == 0, done.output
     assert "points: 8 (1 drafters)" in done.stdout and "expected: about" in done.stdout
     assert list(tmp_path.iterdir()) == []
@@ -82,17 +73,17 @@ def test_a_dry_run_writes_nothing(
     ],
 )
 def test_what_is_wrong_is_named_with_its_row_and_the_nearest(
-    trace: Path, tmp_path: Path, text: str, names: list[str]
+    little_trace: Path, tmp_path: Path, text: str, names: list[str]
 ) -> None:
     (tmp_path / "c.yaml").write_text(text)
-    error = refused("simulate", trace, "--config", tmp_path / "c.yaml")
+    error = refused("simulate", little_trace, "--config", tmp_path / "c.yaml")
     assert error.startswith(f"{tmp_path}/c.yaml, row {names[0]}")
     for name in names:
         assert name in error
 
 
-def test_of_a_sweeps_lists_the_item_is_named(trace: Path, tmp_path: Path) -> None:
-    text = f"trace: {trace}\ndrafter: suffix\nbudget:\n- fixed:k=1..3\n- name: das\n  x: 1\n"
+def test_of_a_sweeps_lists_the_item_is_named(little_trace: Path, tmp_path: Path) -> None:
+    text = f"trace: {little_trace}\ndrafter: suffix\nbudget:\n- fixed:k=1..3\n- name: das\n  x: 1\n"
     config = tmp_path / "s.yaml"
     config.write_text(text)
     assert "s.yaml, row 6: budget 'das' has no option 'x'" in refused("sweep", config)
@@ -112,9 +103,9 @@ def test_of_two_yaml_files_none_is_dropped(
     assert "t.yaml" in done.stderr and "u.yaml" in done.stderr
 
 
-def test_a_date_that_is_none_is_no_yaml(trace: Path, tmp_path: Path) -> None:
+def test_a_date_that_is_none_is_no_yaml(little_trace: Path, tmp_path: Path) -> None:
     (tmp_path / "c.yaml").write_text("cap: 2026-99-99\n")
-    error = refused("simulate", trace, "--config", tmp_path / "c.yaml")
+    error = refused("simulate", little_trace, "--config", tmp_path / "c.yaml")
     assert "c.yaml: not YAML (month must be in 1..12)" in error
 
 
@@ -155,8 +146,10 @@ def test_styles_on_a_terminal_only_and_no_colour_where_refused(tmp_path: Path) -
     assert "\x1b" not in longtail(tmp_path, "list", "placements", TERM="xterm-256color").stdout
 
 
-def test_a_sweep_says_what_it_wrote_and_what_speed_ups_need(trace: Path, tmp_path: Path) -> None:
-    words = ["sweep", str(trace), "--drafter", "suffix:max=1..30", "--jobs", "1"]
+def test_a_sweep_says_what_it_wrote_and_what_speed_ups_need(
+    little_trace: Path, tmp_path: Path
+) -> None:
+    words = ["sweep", str(little_trace), "--drafter", "suffix:max=1..30", "--jobs", "1"]
     short = CliRunner().invoke(cli, words).output
     assert "add --drafter none" in short and "; -o FILE writes all" in short
     file = tmp_path / "s.csv"
@@ -165,8 +158,10 @@ def test_a_sweep_says_what_it_wrote_and_what_speed_ups_need(trace: Path, tmp_pat
     assert any(line.strip("│ ").startswith("none") for line in long.splitlines())  # slow, but shown
 
 
-def test_pictures_that_cannot_be_are_refused_before_the_work(trace: Path) -> None:
+def test_pictures_that_cannot_be_are_refused_before_the_work(little_trace: Path) -> None:
     with pytest.raises(TraceError, match="choose another folder"):
         CliRunner().invoke(
-            cli, ["sweep", str(trace), "--plots", str(trace / "p")], catch_exceptions=False
+            cli,
+            ["sweep", str(little_trace), "--plots", str(little_trace / "p")],
+            catch_exceptions=False,
         )

@@ -23,7 +23,6 @@ from longtail.analysis.track import QUIET, TRACKERS, Tracked, find_tracker, trac
 from longtail.cli import cli
 from longtail.engine.job import Job, Replay
 from longtail.traces import TraceError
-from longtail.traces.synth import LogNormal, Recipe, synthesize
 
 POLICY = ("--drafter", "suffix", "--budget", "fixed:k=2")
 SWEEP = ("--drafter", "suffix", "--budget", "fixed:k=1..2", "--jobs", "1")
@@ -31,14 +30,6 @@ SWEEP = ("--drafter", "suffix", "--budget", "fixed:k=1..2", "--jobs", "1")
 
 def command(*words: object) -> Result:
     return CliRunner().invoke(cli, [str(word) for word in words])
-
-
-@pytest.fixture(scope="module")
-def trace(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("track") / "T.parquet"
-    law = LogNormal(20, 0.8)
-    synthesize(path, Recipe(rl_steps=3, prompts=3, samples=2, cap=60, vocab=500, lengths=law))
-    return path
 
 
 @pytest.fixture(autouse=True)
@@ -68,12 +59,12 @@ def told_by(done: Result) -> dict[str, Any]:
 
 @pytest.mark.parametrize(("asked", "mode"), [(None, "offline"), ("online", "online")])
 def test_wandb_is_told_each_rl_step(
-    trace: Path, monkeypatch: pytest.MonkeyPatch, asked: str | None, mode: str
+    little_trace: Path, monkeypatch: pytest.MonkeyPatch, asked: str | None, mode: str
 ) -> None:
     wandb = fake("wandb", monkeypatch)
     if asked:
         monkeypatch.setenv("WANDB_MODE", asked)
-    done = command("simulate", trace, *POLICY, "--json", "--track", "wandb")
+    done = command("simulate", little_trace, *POLICY, "--json", "--track", "wandb")
     told, (run,) = told_by(done), wandb.RUNS
     assert (run.project, run.name, run.mode) == ("longtail", "suffix:scope=both/fixed:k=2", mode)
     assert run.config == {"trace": "T.parquet", "origin": "synthetic", **told["configuration"]}
@@ -83,10 +74,12 @@ def test_wandb_is_told_each_rl_step(
     assert os.environ["WANDB_ERROR_REPORTING"] == "false"
 
 
-def test_wandb_is_told_a_sweep_as_one_table(trace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_wandb_is_told_a_sweep_as_one_table(
+    little_trace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     wandb = fake("wandb", monkeypatch)
     monkeypatch.setenv("WANDB_PROJECT", "tails")
-    done = command("sweep", trace, *SWEEP, "-o", "sweep.csv", "--track", "wandb")
+    done = command("sweep", little_trace, *SWEEP, "-o", "sweep.csv", "--track", "wandb")
     assert done.exit_code == 0, done.output
     written, (run,) = pd.read_csv("sweep.csv"), wandb.RUNS
     ((step, logged),) = run.steps
@@ -98,10 +91,10 @@ def test_wandb_is_told_a_sweep_as_one_table(trace: Path, monkeypatch: pytest.Mon
     assert run.summary == {"shortest_makespan_s": pytest.approx(shortest)}
 
 
-def test_mlflow_is_told_both(trace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_mlflow_is_told_both(little_trace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     mlflow = fake("mlflow", monkeypatch)
-    told = told_by(command("simulate", trace, *POLICY, "--json", "--track", "mlflow"))
-    assert command("sweep", trace, *SWEEP, "-o", "s.csv", "--track", "mlflow").exit_code == 0
+    told = told_by(command("simulate", little_trace, *POLICY, "--json", "--track", "mlflow"))
+    assert command("sweep", little_trace, *SWEEP, "-o", "s.csv", "--track", "mlflow").exit_code == 0
     one, many = mlflow.RUNS
     assert one.params["max_num_seqs"] == "unlimited" and one.params["budget"] == "fixed:k=2"
     *steps, (no_step, totals) = one.metrics
@@ -112,7 +105,7 @@ def test_mlflow_is_told_both(trace: Path, monkeypatch: pytest.MonkeyPatch) -> No
     assert one.finished and many.finished
 
 
-def test_tensorboard_reads_back_what_was_told(trace: Path) -> None:
+def test_tensorboard_reads_back_what_was_told(little_trace: Path) -> None:
     pytest.importorskip("tensorboard")
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
     from tensorboard.util.tensor_util import make_ndarray
@@ -123,8 +116,8 @@ def test_tensorboard_reads_back_what_was_told(trace: Path) -> None:
         found = events.Tensors("makespan_s")
         return [(event.step, float(make_ndarray(event.tensor_proto))) for event in found]
 
-    told = told_by(command("simulate", trace, *POLICY, "--json", "--track", "tensorboard"))
-    assert command("sweep", trace, *SWEEP, "--track", "tensorboard").exit_code == 0
+    told = told_by(command("simulate", little_trace, *POLICY, "--json", "--track", "tensorboard"))
+    assert command("sweep", little_trace, *SWEEP, "--track", "tensorboard").exit_code == 0
     files = sorted(Path("longtail-tensorboard").rglob("events.*"), key=lambda file: file.parts[1:])
     ran = [file.parent for file in files if "sweep" not in str(file)]
     points = [file.parent for file in files if "sweep" in str(file)]
@@ -155,26 +148,28 @@ def test_a_broken_tracker_says_what_is_broken(
 
 
 def test_a_run_that_wandb_cannot_log_is_closed_as_failed(
-    trace: Path, monkeypatch: pytest.MonkeyPatch
+    little_trace: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     wandb = fake("wandb", monkeypatch)
     monkeypatch.setenv("WANDB_PROJECT", "unreachable")
-    done = command("simulate", trace, "--track", "wandb")
+    done = command("simulate", little_trace, "--track", "wandb")
     assert "wandb could not keep it (no such host)" in str(done.exception)
     assert [run.exit_code for run in wandb.RUNS] == [1]
 
 
-def test_a_tracker_that_fails_costs_no_result(trace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_tracker_that_fails_costs_no_result(
+    little_trace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     fake("mlflow", monkeypatch)
     monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "unreachable")
-    done = command("simulate", trace, "--json", "--track", "mlflow")
+    done = command("simulate", little_trace, "--json", "--track", "mlflow")
     assert json.loads(done.stdout)["finished"] == 18
     assert "mlflow could not keep it (no such host after 3 tries)" in str(done.exception)
 
 
-def test_a_dry_run_tracks_nothing(trace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_dry_run_tracks_nothing(little_trace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     wandb = fake("wandb", monkeypatch)
-    assert command("sweep", trace, *SWEEP, "--dry-run", "--track", "wandb").exit_code == 0
+    assert command("sweep", little_trace, *SWEEP, "--dry-run", "--track", "wandb").exit_code == 0
     assert wandb.RUNS == []
 
 

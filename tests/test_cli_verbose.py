@@ -14,18 +14,9 @@ import pytest
 from click.testing import CliRunner, Result
 
 from longtail.cli import cli
-from longtail.traces.synth import LogNormal, Recipe, synthesize
 
 LINE = re.compile(r" *\d+\.\d\d s  (longtail(?:\.\w+)+)  (.+)")
 COLOUR = re.compile(rb"\x1b\[(?:\d+;)*(?:3[0-8]|4[0-8]|9[0-7]|10[0-7])(?:;\d+)*m")
-
-
-@pytest.fixture(scope="module")
-def trace(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("verbose") / "T.parquet"
-    law = LogNormal(20, 0.8)
-    synthesize(path, Recipe(rl_steps=3, prompts=3, samples=2, cap=60, vocab=500, lengths=law))
-    return path
 
 
 def command(*words: object) -> Result:
@@ -41,8 +32,8 @@ def lines(done: Result) -> list[tuple[str, str]]:
     return [(line[1], line[2]) for line in found if line]
 
 
-def test_what_is_read_and_computed_is_said_beside_unharmed_json(trace: Path) -> None:
-    words = ("simulate", trace, "--drafter", "suffix", "--budget", "fixed:k=2", "--json")
+def test_what_is_read_and_computed_is_said_beside_unharmed_json(little_trace: Path) -> None:
+    words = ("simulate", little_trace, "--drafter", "suffix", "--budget", "fixed:k=2", "--json")
     silent, said = command(*words), command("-v", *words)
     results = [json.loads(done.stdout) for done in (silent, said)]
     for result in results:
@@ -52,12 +43,21 @@ def test_what_is_read_and_computed_is_said_beside_unharmed_json(trace: Path) -> 
     assert told["longtail.cli"].startswith(f"simulated {results[0]['forwards']} forwards")
     assert told["longtail.sim.workload"].startswith("profile of suffix:scope=both computed in ")
     opened = [message for name, message in lines(said) if name == "longtail.traces.store"]
-    assert opened[0] == f"opened {trace}: synthetic, 18 rollouts"
+    assert opened[0] == f"opened {little_trace}: synthetic, 18 rollouts"
     assert "compiled code is kept in" in told["longtail.options"]
 
 
-def test_twice_says_each_point_of_a_sweep(trace: Path) -> None:
-    words = ("sweep", trace, "--drafter", "suffix", "--budget", "fixed:k=1..2", "--jobs", "1")
+def test_twice_says_each_point_of_a_sweep(little_trace: Path) -> None:
+    words = (
+        "sweep",
+        little_trace,
+        "--drafter",
+        "suffix",
+        "--budget",
+        "fixed:k=1..2",
+        "--jobs",
+        "1",
+    )
     once, twice = (
         [message for name, message in lines(command(level, *words)) if name == "longtail.sim.sweep"]
         for level in ("-v", "-vv")
@@ -67,23 +67,23 @@ def test_twice_says_each_point_of_a_sweep(trace: Path) -> None:
     assert "budget=fixed:k=2" in twice[-1]
 
 
-def test_nothing_is_left_of_it(trace: Path) -> None:
+def test_nothing_is_left_of_it(little_trace: Path) -> None:
     logger = logging.getLogger("longtail")
     before = (logger.level, list(logger.handlers))
-    command("-vv", "trace", "info", trace)
+    command("-vv", "trace", "info", little_trace)
     assert (logger.level, logger.handlers) == before
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="has no pseudo-terminals")
 @pytest.mark.parametrize("refused", [False, True])
-def test_colours_on_a_terminal_unless_refused(trace: Path, refused: bool) -> None:
+def test_colours_on_a_terminal_unless_refused(little_trace: Path, refused: bool) -> None:
     import pty
 
     environment = {**os.environ, "TERM": "xterm-256color"}
     environment.pop("NO_COLOR", None)
     reader, terminal = pty.openpty()
     done = subprocess.run(
-        [sys.executable, "-m", "longtail", "-v", "trace", "info", str(trace)],
+        [sys.executable, "-m", "longtail", "-v", "trace", "info", str(little_trace)],
         stdout=subprocess.DEVNULL,
         stderr=terminal,
         env=environment | ({"NO_COLOR": "1"} if refused else {}),

@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 import pyarrow.csv
 
 from .exporting import PLAIN, Exported, called, check_target, opened, tables
+from .rollouts import offsets_of
 from .schema import SCHEMA
 from .store import Trace
 
@@ -30,7 +31,8 @@ def export_csv(
     group. Raises TraceError.
     """
     path = check_target(output, [trace.path])
-    trace.lengths(rl_steps)  # refuses an RL step that is not there
+    if rl_steps is not None:
+        trace.lengths(rl_steps)  # refuses one that is not there
     same = {"origin": trace.meta.origin, "source": called(trace), "model": trace.meta.model}
     rows = 0
     with opened(path) as stream:
@@ -60,8 +62,8 @@ def _tidy(table: pa.Table, same: dict[str, str | None]) -> pa.Table:
 
 def _sums(lists: pa.ListArray) -> pa.Array:
     """The sum of each list, null for none."""
-    sizes = pc.fill_null(pc.list_value_length(lists), 0).to_numpy()
-    ends = np.cumsum(sizes)
-    running = np.concatenate([[0], np.cumsum(lists.flatten().to_numpy(), dtype=np.int64)])
-    sums = running[ends] - running[ends - sizes]
-    return pa.array(sums, mask=pc.is_null(lists).to_numpy(zero_copy_only=False))
+    offsets = offsets_of(pc.fill_null(pc.list_value_length(lists), 0).to_numpy())
+    running = offsets_of(lists.flatten().to_numpy())
+    return pa.array(
+        np.diff(running[offsets]), mask=pc.is_null(lists).to_numpy(zero_copy_only=False)
+    )

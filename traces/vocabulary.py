@@ -27,6 +27,23 @@ NO_END_TOKEN = "none"
 MOST_TOKENS = 2**31  # ids are stored in 32 bits
 
 
+def read_tokenizer(path: Path) -> tuple[Path, bytes]:
+    """A model's tokenizer.json, named or its folder named: where it is and what is in it.
+
+    Raises TraceError.
+    """
+    if path.is_dir():
+        path = path / "tokenizer.json"
+    try:
+        return path, path.read_bytes()
+    except OSError as error:
+        raise TraceError(
+            f"the tokenizer cannot be read ({error.strerror})",
+            file=path,
+            remedy="give the path of the model's tokenizer.json",
+        ) from None
+
+
 class Vocabulary:
     """Tokenises text without adding special tokens, truncating or padding.
 
@@ -93,16 +110,7 @@ class Vocabulary:
     def _load(self, path: Path) -> None:
         from tokenizers import Tokenizer
 
-        if path.is_dir():
-            path = path / "tokenizer.json"
-        try:
-            raw = path.read_bytes()
-        except OSError as error:
-            raise TraceError(
-                f"the tokenizer cannot be read ({error.strerror})",
-                file=path,
-                remedy="give the path of the model's tokenizer.json",
-            ) from None
+        path, raw = read_tokenizer(path)
         try:
             self._tokenizer = Tokenizer.from_buffer(raw)
         except Exception as error:  # tokenizers raises bare Exception

@@ -12,12 +12,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ...policies.registry import ComponentError
+from ...policies.registry import ComponentError, nearest
 from ...sim.limits import Limits
 from ...sim.simulate import Setup
 from ...sim.workload import Workload
 from .bench import Bench
-from .choices import PLAIN, VLLM, Choice, budgets_of
+from .choices import ENGINES, PLAIN, VLLM, Choice, budgets_of
 from .decide import Verdict, decide
 from .intervals import Measured, Ratio, measure
 from .search import Found, drafters_for, finalists, search
@@ -99,6 +99,8 @@ def advise(
         first, last = STAGES[stage]
         return lambda share: progress(first + (last - first) * share)
 
+    if engine not in ENGINES:
+        raise ComponentError(f"no engine '{engine}'{nearest(engine, ENGINES)}")
     setup = Setup.of(latency=latency, limits=limits)
     judged = load.judged(rl_steps)
     plain = (*PLAIN, "schedule")

@@ -78,7 +78,7 @@ def document(advice: Advice) -> dict[str, Any]:
         "prior": latency.name != "calibrated",
         "conditions": conditions(advice),
         "rl_steps": list(advice.bench.steps),
-        "limits": {name: value for name, value in setup.row.items() if name in vars(setup.limits)},
+        "limits": dict(vars(setup.limits)),
         "version": version("longtail"),
     }
 

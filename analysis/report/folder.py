@@ -199,8 +199,15 @@ class Folder:
         return found
 
     def at(self, name: str) -> Item | None:
-        """The file of that name below the folder, taken or not."""
-        return self._items.get(name)
+        """The file of that name below the folder, taken or not; None if it cannot be read."""
+        item = self._items.get(name)
+        if item is None:
+            return None
+        try:
+            return item if item.kind is not None else None
+        except OSError as error:
+            self.refuse(item, error)
+            return None
 
     def below(self, folder: str) -> list[Item]:
         """Files left in a folder and below it."""

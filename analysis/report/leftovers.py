@@ -23,7 +23,8 @@ def full_table(folder: Folder, item: Item | None, folded: bool = False) -> Itera
     if item is None or item.kind not in ("csv", "parquet"):
         return
     try:
-        total, frame = item.rows, item.frame(SHOWN)
+        frame = item.frame(SHOWN)
+        total = item.rows if len(frame) == SHOWN else len(frame)
     except UNREADABLE as error:
         folder.refuse(item, error)
         return

@@ -6,7 +6,8 @@ import hashlib
 from collections.abc import Callable
 from pathlib import Path
 
-from ...traces.schema import TraceError, TraceMeta
+from ...traces.schema import TraceMeta
+from ...traces.vocabulary import read_tokenizer
 from .folder import Folder, Item
 
 Decode = Callable[[list[int]], str]
@@ -25,15 +26,8 @@ class Tokenizers:
                 continue
             folder.take(item, "tokenizer")
         if named is not None:
-            path = named / "tokenizer.json" if named.is_dir() else named
-            try:
-                self._paths[_fingerprint(path)] = path
-            except OSError as error:
-                raise TraceError(
-                    f"the tokenizer cannot be read ({error.strerror})",
-                    file=path,
-                    remedy="give the path of the model's tokenizer.json",
-                ) from None
+            path, raw = read_tokenizer(named)
+            self._paths[hashlib.sha256(raw).hexdigest()] = path
 
     def decoder(self, meta: TraceMeta) -> Decode | None:
         """For the trace's tokens; None where its vocabulary is not here. Raises ValueError for a

@@ -37,7 +37,7 @@ class Lab:
     @property
     def judged(self) -> list[int]:
         """RL steps with history; all there are if there is but one."""
-        return self.load.rl_steps[1:] or self.load.rl_steps
+        return self.load.judged(None)
 
     def run(
         self, load: Workload, rl_steps: list[int] | None = None, *, log: bool = False, **setup: Any

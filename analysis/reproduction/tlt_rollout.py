@@ -22,10 +22,11 @@ from .tlt_grid import Grid
 CASE, CASE_SPEEDUP = 128, 2.44  # the paper's case study: requests, speed-up
 LIMIT = 32
 NONE, ALWAYS = "no drafts", "48 always"
-PAPER_SWITCH, REPREFILL = "48 below 32 requests (paper)", "48 from 32 requests, prefilled again"
-FREE = "48 from 32 requests, switched for nothing"
+PAPER_SWITCH = f"48 below {LIMIT} requests (paper)"
+REPREFILL = f"48 from {LIMIT} requests, prefilled again"
+FREE = f"48 from {LIMIT} requests, switched for nothing"
 LEARNING = f"bandit from {LIMIT} requests, as released"
-SHIPPED, STATIC = "static table from 32 requests (released)", "static table always"
+SHIPPED, STATIC = f"static table from {LIMIT} requests (released)", "static table always"
 
 
 def rollout_part(lab: Lab, setting: Mapping[str, Any], theirs: Grid, ours: Grid) -> Part:
@@ -85,7 +86,7 @@ def rollouts(
         FREE: f"{switch},switch=free",
         SHIPPED: f"beg_mab:limit={LIMIT}",
         STATIC: "beg_mab",
-        **{f"bandit from 32 requests, as {form}": f"{budget},limit={LIMIT},switch=free"
+        **{f"bandit from {LIMIT} requests, as {form}": f"{budget},limit={LIMIT},switch=free"
            for form, budget in BANDITS.items()},
         **more,
     }  # fmt: skip
@@ -124,11 +125,11 @@ def case_section(lab: Lab, rollout: Mapping[str, StepResult], words: str) -> Sec
     drawn = rollout_drawn({name: rollout[name] for name in (NONE, PAPER_SWITCH, SHIPPED, STATIC)},
                           rollout[LEARNING])  # fmt: skip
     return Section(
-        "A rollout: the switch at 32 requests",
+        f"A rollout: the switch at {LIMIT} requests",
         f"The last RL step of the trace ({lab.caption}), its first {count} requests on one "
         f"replica. The paper's case study has {CASE}, and reports {CASE_SPEEDUP}x; {words}. The "
         "last two rows "
-        "go on beyond 32 requests with what is best at 32. " + tried(rollout[LEARNING]),
+        f"go on beyond {LIMIT} requests with what is best at {LIMIT}. " + tried(rollout[LEARNING]),
         [Table("rollout", f"{count} requests", pd.DataFrame(rows), None, forms)],
         [Picture("rollout", "Requests left over time, and the bandit's sizes",
                  lambda: draw_rollout(drawn, lab.caption), drawn)],

@@ -3,12 +3,27 @@
 from __future__ import annotations
 
 import random
+from typing import Any
 
+from longtail.analysis.advice.bench import Bench
+from longtail.analysis.advice.choices import Choice
 from longtail.policies.batch import NO_CAP
+from longtail.policies.components import BUDGETS, DRAFTERS, PLACEMENTS
+from longtail.sim.simulate import Setup
 from longtail.sim.workload import Workload
 from longtail.tests.conformance.small_workloads import Rollout, workload_of
 
 ALPHABET = 5_000
+LATENCY = "linear:base=1e-2,token=5e-5"
+FCFS = PLACEMENTS.make("fcfs")
+
+
+def choice(drafter: str, budget: str, engine: str = "longtail") -> Choice:
+    return Choice(DRAFTERS.make(drafter), BUDGETS.make(budget), FCFS, None, engine)
+
+
+def whole(load: Any, latency: Any = LATENCY, steps: tuple[int, ...] = (1, 2)) -> Bench:
+    return Bench.of(load, steps, Setup.of(latency=latency), most_tokens=10**9)
 
 
 def rollouts(

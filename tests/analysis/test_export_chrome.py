@@ -225,7 +225,7 @@ def rewrite(part: Path, begin_s: np.ndarray) -> None:
     ("text", "message"),
     [
         ("a,b\n1,2\n", "column rl_step is missing"),
-        ("", "cannot be read"),
+        ("", "not a table"),
         ("HEADER\n", "no forwards"),
         ("HEADER\n0,0,0,-1,1,1,1,1,1,1,1,1,1\n", "row 1"),
         ("HEADER\n0,0,0,x,1,1,1,1,1,1,1,1,1\n", "row 1"),

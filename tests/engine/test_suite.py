@@ -125,13 +125,13 @@ def test_a_policy_that_is_none_is_refused_with_the_nearest(text: str) -> None:
 
 def test_a_policy_file_that_is_wrong_is_named(tmp_path: Path) -> None:
     for text, problem in {
-        "drafer: suffix": "unknown key 'drafer'; did you mean 'drafter'",
-        "drafter: sufix": "unknown drafter 'sufix' .did you mean 'suffix'",
-        "longest_draft: 1000": "longest_draft must be",
-        "- suffix": "not a YAML mapping",
+        "drafer: suffix": ", row 1: unknown key 'drafer'; did you mean 'drafter'",
+        "drafter: sufix": ", row 1: unknown drafter 'sufix' .did you mean 'suffix'",
+        "longest_draft: 1000": ": longest_draft must be",
+        "- suffix": ": not a YAML mapping",
     }.items():
         (tmp_path / "p.yaml").write_text(text)
-        with pytest.raises((ComponentError, TraceError), match=rf"p\.yaml(, row 1)?: {problem}"):
+        with pytest.raises((ComponentError, TraceError), match=rf"p\.yaml{problem}"):
             parse_policy(str(tmp_path / "p.yaml"))
 
 

@@ -170,17 +170,18 @@ def test_links_pipes_and_names_in_a_folder(bench: Any) -> None:
 def test_folders_deeper_than_calls_can_go(bench: Any) -> None:
     here, top = os.getcwd(), bench.folder / "d"
     top.mkdir()
-    os.chdir(top)
-    for _ in range(1 + sys.getrecursionlimit()):
-        os.mkdir("d")
-        os.chdir("d")
-    dumps.verl(Path())
-    os.chdir(here)
     try:
+        os.chdir(top)
+        for _ in range(1 + sys.getrecursionlimit()):
+            os.mkdir("d")
+            os.chdir("d")
+        dumps.verl(Path())
+        os.chdir(here)
         bench.done(
             bench.run("import", "verl", top, "--tokenizer", bench.tokenizer, "-o", bench.output)
         )
     finally:
+        os.chdir(here)
         subprocess.run(["rm", "-rf", top], check=True)  # pytest would call itself too deep, too
     assert check_trace(bench.output).n_rollouts == 8
 

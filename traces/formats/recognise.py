@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ..schema import TraceError
+from ..schema import TraceError, printable
 from ..sources import Source
 from . import FORMATS
 from .dump import MAGIC, READERS
@@ -91,7 +91,7 @@ def _likely(file: str, folder: str) -> list[Format]:
 def _of_file(path: str, likely: Sequence[Format] | None = None) -> Recognised | None:
     kind = kind_of(path)
     if kind == "pt":  # only one trainer writes them, and loading one takes its time
-        return Recognised(FORMATS["slime"], f"{_shown(path)} is a torch.save file")
+        return Recognised(FORMATS["slime"], f"{printable(path)} is a torch.save file")
     record = first_record(path, kind)
     if record is None:
         return None
@@ -117,12 +117,7 @@ def _of_file(path: str, likely: Sequence[Format] | None = None) -> Recognised | 
             remedy="name the format: trace import " + "|".join(form.name for form, _ in fits),
         )
     form, mark = fits[0]
-    return Recognised(form, f"{_shown(path)} has the fields {', '.join(sorted(mark))}")
-
-
-def _shown(path: str) -> str:
-    """A path that a terminal can be given."""
-    return path if path.isprintable() else ascii(path)
+    return Recognised(form, f"{printable(path)} has the fields {', '.join(sorted(mark))}")
 
 
 def _marks(form: Format) -> list[str]:
